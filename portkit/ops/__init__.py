@@ -14,7 +14,7 @@ from portkit.ops.base import Frame, Kind, Op, OpError, Size
 from portkit.ops.casting import Cast, parse_cast
 from portkit.ops.choosing import Flip, Slice, Take, parse_slice
 from portkit.ops.filling import Fill, parse_fill
-from portkit.ops.joining import Concat, Split, Stack, Unstack
+from portkit.ops.joining import Concat, Pick, Split, Stack, Unstack
 from portkit.ops.rearranging import Rearrange, parse_rearrange, simplify
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Kind",
     "Op",
     "OpError",
+    "Pick",
     "Rearrange",
     "Size",
     "Slice",

@@ -52,6 +52,10 @@ class Op(Protocol):
         """Return this op with numbers for names, and what comes out; raise OpError."""
         ...
 
+    def rename(self, axes: tuple[str, ...], /) -> tuple[str, ...]:
+        """Return what the axes are called after this op."""
+        ...
+
     def apply(self, arrays: "tuple[Array, ...]", /) -> "tuple[Array, ...]": ...
 
     def inverse(self) -> "Op | None":

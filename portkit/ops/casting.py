@@ -37,6 +37,9 @@ class Cast:
             raise OpError(f"{self} found {wrong[0]}")
         return self, replace(frame, dtypes=(self.target,) * len(frame.dtypes))
 
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
+
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         return tuple(_round_to(self.target, _widen(self.source, array)) for array in arrays)
 

@@ -31,6 +31,9 @@ class Flip:
         del symbols
         return Flip(tuple(frame.axis(axis) for axis in self.over)), frame
 
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
+
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         import numpy as np
 
@@ -46,7 +49,7 @@ class Take:
 
     axis: str | int
     indices: tuple[int, ...]
-    length: int = -1  # of the axis, once bound
+    length: int | None = None  # of the axis, once bound
 
     @property
     def kind(self) -> Kind:
@@ -54,7 +57,8 @@ class Take:
 
     @property
     def _permutes(self) -> bool:
-        return sorted(self.indices) == list(range(self.length))
+        length = len(self.indices) if self.length is None else self.length
+        return sorted(self.indices) == list(range(length))
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.indices[:6])) + (", …" if len(self.indices) > 6 else "")
@@ -71,13 +75,16 @@ class Take:
             frame, shapes=(out,) * len(frame.shapes)
         )
 
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
+
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         return tuple(a.take(self.indices, axis=int(self.axis)) for a in arrays)
 
     def inverse(self) -> "Take | None":
         if not self._permutes:
             return None
-        back = sorted(range(self.length), key=self.indices.__getitem__)
+        back = sorted(range(len(self.indices)), key=self.indices.__getitem__)
         return Take(self.axis, tuple(back), self.length)
 
 
@@ -101,6 +108,9 @@ class Slice:
         for axis, text in numbered:
             shape[axis] = len(range(shape[axis])[parse_slice(text)])
         return Slice(numbered), replace(frame, shapes=(tuple(shape),) * len(frame.shapes))
+
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
 
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         ranges = {int(axis): parse_slice(text) for axis, text in self.ranges}

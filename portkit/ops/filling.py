@@ -56,6 +56,9 @@ class Fill:
             raise OpError("a fill makes a tensor from nothing: it stands alone")
         return self, Frame((self.spec.shape,), (self.spec.dtype,))
 
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
+
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         import numpy as np
 

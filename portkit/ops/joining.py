@@ -40,6 +40,9 @@ class Concat:
         joined = (*first[:axis], sum(sizes), *first[axis + 1 :])
         return Concat(axis, sizes), replace(frame, shapes=(joined,), dtypes=frame.dtypes[:1])
 
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
+
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         import numpy as np
 
@@ -73,6 +76,9 @@ class Split:
         pieces = tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in sizes)
         return Split(axis, sizes), replace(frame, shapes=pieces, dtypes=frame.dtypes * len(pieces))
 
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
+
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         import numpy as np
 
@@ -103,10 +109,15 @@ class Stack:
             raise OpError(
                 f"{self} needs {self.count} tensors of one dtype, found {list(frame.dtypes)}"
             )
-        axes = ("stack", *frame.axes) if frame.axes else ()
         return self, replace(
-            frame, shapes=((self.count, *shape),), dtypes=frame.dtypes[:1], axes=axes
+            frame,
+            shapes=((self.count, *shape),),
+            dtypes=frame.dtypes[:1],
+            axes=self.rename(frame.axes),
         )
+
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return ("stack", *axes) if axes else ()
 
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         import numpy as np
@@ -139,11 +150,42 @@ class Unstack:
             frame,
             shapes=(frame.shapes[0][1:],) * self.count,
             dtypes=frame.dtypes * self.count,
-            axes=frame.axes[1:],
+            axes=self.rename(frame.axes),
         )
+
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes[1:]
 
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         return tuple(arrays[0])
 
     def inverse(self) -> Stack:
         return Stack(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Keep one of the tensors that a chain makes: a plan's step makes one target."""
+
+    place: int
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.EXACT
+
+    def __str__(self) -> str:
+        return f"piece {self.place}"
+
+    def bind(self, frame: Frame, symbols: Mapping[str, int]) -> "tuple[Pick, Frame]":
+        del symbols
+        chosen = slice(self.place, self.place + 1)
+        return self, replace(frame, shapes=frame.shapes[chosen], dtypes=frame.dtypes[chosen])
+
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return axes
+
+    def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
+        return (arrays[self.place],)
+
+    def inverse(self) -> None:
+        return None

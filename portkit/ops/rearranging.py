@@ -54,9 +54,10 @@ class Rearrange:
             _solve_group(group, length, sizes)
         ordered = tuple((axis, sizes[axis]) for group in self.left for axis in group)
         out = tuple(prod(sizes[axis] for axis in group) for group in self.right)
-        names = tuple(group[0] if len(group) == 1 else "" for group in self.right)
         bound = Rearrange(self.left, self.right, ordered)
-        return bound, replace(frame, shapes=(out,) * len(frame.shapes), axes=names)
+        return bound, replace(
+            frame, shapes=(out,) * len(frame.shapes), axes=self.rename(frame.axes)
+        )
 
     def permutation(self) -> tuple[Shape, tuple[int, ...]]:
         """Return the fewest axes to split into, and their new order; `(0,)` moves nothing."""
@@ -66,6 +67,10 @@ class Rearrange:
         place = {axis: i for i, axis in enumerate(before)}
         order = [place[axis] for axis in after]
         return simplify(tuple(int(sizes[axis]) for axis in before), tuple(order))
+
+    def rename(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        del axes
+        return tuple(group[0] if len(group) == 1 else "" for group in self.right)
 
     def apply(self, arrays: "tuple[Array, ...]") -> "tuple[Array, ...]":
         sizes = {axis: int(size) for axis, size in self.sizes}
