@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
 
+Permutation = tuple[Shape, tuple[int, ...]]  # axes to split into, and their new order
 Group = tuple[str, ...]  # the axes that a rearrange pattern writes as one; () is an axis of 1
 
 
@@ -59,7 +60,7 @@ class Rearrange:
             frame, shapes=(out,) * len(frame.shapes), axes=self.rename(frame.axes)
         )
 
-    def permutation(self) -> tuple[Shape, tuple[int, ...]]:
+    def permutation(self) -> Permutation:
         """Return the fewest axes to split into, and their new order; `(0,)` moves nothing."""
         sizes = dict(self.sizes)
         before = [a for group in self.left for a in group if sizes[a] != 1]
@@ -108,7 +109,7 @@ def _solve_group(group: Group, length: int, sizes: dict[str, int]) -> None:
         sizes[unknown[0]] = length // known
 
 
-def simplify(split: Shape, order: tuple[int, ...]) -> tuple[Shape, tuple[int, ...]]:
+def simplify(split: Shape, order: tuple[int, ...]) -> Permutation:
     """Merge axes that stay neighbours, so that a reshape becomes one axis in place."""
     kept = [axis for axis in order if split[axis] != 1]
     runs: list[list[int]] = []
@@ -169,3 +170,42 @@ def _parse_side(text: str, pattern: str) -> tuple[Group, ...]:
     if inside is not None:
         raise OpError(f"a bracket is not closed in {pattern!r}")
     return tuple(groups)
+
+
+def fuse(first: Permutation, second: Permutation) -> Permutation | None:
+    """Return the one permutation that does `first`, then `second`.
+
+    None where no single split into axes expresses both: 2·3 and then 3·2 of the same six.
+    """
+    middle = tuple(first[0][axis] for axis in first[1])
+    cuts = _common_cuts(middle, second[0])
+    if cuts is None:
+        return None
+    lengths, of_first, of_second = cuts
+    names = list(range(len(lengths)))
+    source = [n for axis in range(len(first[0])) for n in names if first[1][of_first[n]] == axis]
+    target = [n for axis in second[1] for n in names if of_second[n] == axis]
+    split = tuple(lengths[n] for n in source)
+    return simplify(split, tuple(source.index(n) for n in target))
+
+
+def _common_cuts(left: Shape, right: Shape) -> tuple[list[int], list[int], list[int]] | None:
+    """Cut one flat length wherever either shape cuts it: lengths, and the axis each belongs to."""
+    if 0 in (*left, *right) or prod(left) != prod(right):
+        return None
+    lengths: list[int] = []
+    owners: tuple[list[int], list[int]] = ([], [])
+    rest_left, rest_right = list(left), list(right)
+    i = j = 0
+    while i < len(left) and j < len(right):
+        small, large = sorted((rest_left[i], rest_right[j]))
+        if large % small:
+            return None
+        lengths.append(small)
+        owners[0].append(i)
+        owners[1].append(j)
+        rest_left[i] //= small
+        rest_right[j] //= small
+        i += rest_left[i] == 1
+        j += rest_right[j] == 1
+    return lengths, owners[0], owners[1]
