@@ -10,7 +10,6 @@ from portkit.errors import PortkitError, Problems
 from portkit.mapping import nodes
 from portkit.mapping.nodes import Node
 
-
 _AFFINE = re.compile(r"(?:(\d+)\*)?([A-Za-z_]\w*)([+-]\d+)?")
 
 

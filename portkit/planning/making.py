@@ -10,8 +10,8 @@ from portkit.mapping.rules import Made, PortMap, Rule
 from portkit.mapping.shapes import ShapeError
 from portkit.ops import Frame, Op, OpError, Pick
 from portkit.planning.accounting import (
-    Form,
     Accounts,
+    Form,
     Use,
     check_accounts,
     leftovers,
