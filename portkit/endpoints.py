@@ -1,4 +1,4 @@
-"""What a reference names, found: the model's headers on one side, where its weights lie on the other."""
+"""What a reference names, found: the model's headers, and where its weights lie."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from portkit.formats.protocols import Reader
 from portkit.manifests import Manifest
 from portkit.provenance import Provenance, read_provenance
 from portkit.random_weights import RandomReader
-from portkit.references import Argument, Reference, is_entry, parse_reference, random_seed
+from portkit.references import Reference, is_entry, parse_reference, random_seed
 from portkit.tensors import Specs
 
 HEADS = ("fc-head", "conv-head")
@@ -83,9 +83,7 @@ def resolve_source(text: str, base: Path = Path(), scheme: str = "") -> Endpoint
     manifest = manifests.load_manifest(reference.scheme, reference.arch, reference.arguments)
     seed = random_seed(reference.weights)
     if seed is not None:
-        settled = Reference(
-            reference.scheme, reference.arch, reference.arguments, f"random:{seed}"
-        )
+        settled = Reference(reference.scheme, reference.arch, reference.arguments, f"random:{seed}")
         return Endpoint(settled, manifest, RandomWeights(seed))
     if not reference.weights or is_entry(reference.weights):
         return _published(reference, manifest)
@@ -114,7 +112,9 @@ def resolve_target(text: str, source: Endpoint, scheme: str = "") -> Endpoint:
     if scheme and text == scheme:
         return Endpoint(Reference(text.split(":", 1)[0], text.partition(":")[2]), None)
     known = ", ".join((*HEADS, "torchvision:ARCH", "python:MODULE:FACTORY"))
-    raise PortkitError.at(text, "is no model that tensors can be moved into", f"use one of: {known}")
+    raise PortkitError.at(
+        text, "is no model that tensors can be moved into", f"use one of: {known}"
+    )
 
 
 def _model(reference: Reference) -> Endpoint:
@@ -225,9 +225,7 @@ def _bare_file(reference: Reference, base: Path, scheme: str) -> Endpoint:
     return Endpoint(settled, found[0], weights)
 
 
-def _refuse_unrecognised(
-    reference: Reference, specs: Specs, found: tuple[Manifest, ...]
-) -> None:
+def _refuse_unrecognised(reference: Reference, specs: Specs, found: tuple[Manifest, ...]) -> None:
     path, prefix = reference.file
     if found:
         names = [f"{m.scheme}:{m.arch}" for m in found]
@@ -316,4 +314,4 @@ def open_weights(endpoint: Endpoint) -> Iterator[Reader]:
 
         yield FactoryReader(endpoint.reference.arch)
     else:
-        raise AssertionError(f"{endpoint} has no weights to open")
+        raise AssertionError(f"{endpoint} has no weights to open")  # noqa: TRY004 (our own fault)

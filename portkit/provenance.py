@@ -69,9 +69,7 @@ def _provenance(raw: Any) -> Provenance:
         raise TypeError("no JSON object")
     texts = {key: raw[key] for key in ("version", "source", "target")}
     texts["scaling"] = raw.get("scaling", "")
-    lists = {
-        key: tuple(raw.get(key, ())) for key in ("route", "initialised", "dropped", "before")
-    }
+    lists = {key: tuple(raw.get(key, ())) for key in ("route", "initialised", "dropped", "before")}
     for value in (*texts.values(), *(item for items in lists.values() for item in items)):
         if not isinstance(value, str):
             raise TypeError(f"{value!r} is no text")

@@ -8,7 +8,6 @@ standardisation (Brock, De & Smith 2021): variance 2/(1 - 1/pi)/fan-in. No sum o
 function is taken over drawn values, so the bits do not depend on the processor.
 """
 
-from collections.abc import Mapping
 from math import pi, sqrt
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +17,7 @@ from portkit.ops.filling import encode, fan_in, stream
 from portkit.tensors import DType, Specs, TensorSpec
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Mapping
 
     from portkit.formats.protocols import Array
 
@@ -32,7 +31,7 @@ class RandomReader:
     def __init__(self, specs: Specs, seed: int) -> None:
         self.path = Path(f"random:{seed}")
         self.specs = specs
-        self.metadata: Mapping[str, str] = MappingProxyType({})
+        self.metadata: "Mapping[str, str]" = MappingProxyType({})
         self._seed = seed
         kernels = [name for name, spec in specs.items() if len(spec.shape) >= 2]
         self._last = kernels[-1] if kernels else ""

@@ -1,0 +1,228 @@
+"""A port: a source, a target and the plan between them, found by name, route or provenance."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from portkit.endpoints import (
+    Endpoint,
+    FileWeights,
+    open_file,
+    open_weights,
+    resolve_source,
+    resolve_target,
+)
+from portkit.errors import PortkitError, Problems
+from portkit.mapping import PortMap, invert, load_mapping
+from portkit.mapping.library import find_routes, shipped_mapping
+from portkit.planning import Ends, Plan, Step, compose_plans, make_plan
+from portkit.provenance import (
+    AppliedMapping,
+    Provenance,
+    SourceFile,
+    data_digest,
+    header_digest,
+    read_provenance,
+)
+from portkit.references import parse_reference
+from portkit.tensors import Specs
+
+_MAPPING_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Everything decided, nothing moved."""
+
+    source: Endpoint
+    target: Endpoint
+    plan: Plan
+
+
+def make_port(
+    source: str, target: str, mapping: str | Path | None = None, base: Path = Path()
+) -> Port:
+    """Find both ends and the way between them, and plan it; raise PortkitError."""
+    if mapping is not None:
+        portmap = open_mapping(mapping, base)
+        return _planned(
+            resolve_source(source, base, portmap.source), target, (portmap,), portmap.target
+        )
+    start = resolve_source(source, base)
+    end = resolve_target(target, start)
+    routes = _routes(start, end)
+    ports = [_planned(start, target, route) for route in routes]
+    _refuse_disagreement(ports)
+    return ports[0]
+
+
+def open_mapping(name: str | Path, base: Path = Path()) -> PortMap:
+    """Read a mapping by its shipped name or its path."""
+    if isinstance(name, str) and not name.endswith(_MAPPING_SUFFIXES):
+        return shipped_mapping(name)
+    shown = str(name)
+    return replace(load_mapping(base / name), name=shown)
+
+
+def _routes(start: Endpoint, end: Endpoint) -> tuple[tuple[PortMap, ...], ...]:
+    if start.reference.model == end.reference.model:
+        made = f", ported from {start.provenance.source}" if start.provenance else ""
+        what = f"is {end.reference.model} already{made}"
+        raise PortkitError.at(str(start), what, "name another target")
+    arch = start.reference.arch
+    if arch != end.reference.arch or start.scheme == "python":
+        fix = "write one: `portkit mappings new SRC DST`, then `--mapping FILE`"
+        what = f"no shipped mapping leads to {end.reference.model}"
+        raise PortkitError.at(start.reference.model, what, fix)
+    routes = find_routes(start.scheme, end.scheme, arch)
+    if not routes:
+        fix = "`portkit mappings list` shows what there is; `portkit mappings new` starts another"
+        what = f"no mapping leads to {end.reference.model}"
+        raise PortkitError.at(start.reference.model, what, fix)
+    return routes
+
+
+def _planned(start: Endpoint, target: str, route: tuple[PortMap, ...], scheme: str = "") -> Port:
+    end = resolve_target(target, start, scheme)
+    _refuse_mismatch(start, end, route)
+    with open_weights(start) as reader:
+        specs = reader.specs
+    plan: Plan | None = None
+    for place, portmap in enumerate(route):
+        last = place == len(route) - 1
+        ends = Ends(
+            source=plan.targets if plan else specs,
+            target=end.specs if last else None,
+            symbols=start.parameters,
+            names=(str(start), end.reference.model if last else portmap.target),
+        )
+        leg = make_plan(portmap, ends)
+        plan = compose_plans(plan, leg) if plan else leg
+    if plan is None:
+        raise AssertionError("a route of no mapping")
+    return Port(start, end, plan)
+
+
+def _refuse_mismatch(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...]) -> None:
+    """Refuse a mapping that is for other models, or that this source has been through already."""
+    problems = Problems()
+    first, last = route[0], route[-1]
+    if not _fits(first.source, start):
+        made = start.provenance
+        again = f" (ported from {made.source}): a second time would be wrong" if made else ""
+        what = f"maps from {first.source}, but the source is {start.reference.model}{again}"
+        problems.add(first.name, what)
+    if not _fits(last.target, end):
+        problems.add(last.name, f"maps to {last.target}, but the target is {end.reference.model}")
+    if start.scheme not in ("python", "") and not first.covers(start.reference.arch):
+        listed = ", ".join(first.archs)
+        problems.add(first.name, f"is for {listed}, but the source is {start.reference.model}")
+    if start.provenance and first.source == last.target:
+        digests = {used.digest for used in start.provenance.mappings}
+        if digests & {portmap.digest for portmap in route}:
+            problems.add(first.name, f"{start} has been through this mapping already")
+    problems.raise_if_any()
+
+
+def _fits(end: str, endpoint: Endpoint) -> bool:
+    """Say whether a mapping's `from:` or `to:` means this endpoint."""
+    scheme, _, arch = end.partition(":")
+    return scheme == endpoint.scheme and arch in ("", endpoint.reference.arch)
+
+
+def _refuse_disagreement(ports: list[Port]) -> None:
+    first = ports[0]
+    for other in ports[1:]:
+        if _effect(first.plan) != _effect(other.plan):
+            routes = " and ".join(" → ".join(port.plan.route) for port in (first, other))
+            fix = "name the mapping to use with --mapping"
+            raise PortkitError.at(str(first.source), f"routes {routes} disagree", fix)
+
+
+def _effect(plan: Plan) -> dict[str, object]:
+    """Return what a plan does to bytes, however it is written."""
+    return {step.target.name: _step_effect(step) for step in plan.steps}
+
+
+def _step_effect(step: Step) -> object:
+    names = tuple(spec.name for spec in step.sources)
+    permutation = step.permutation
+    return names, step.target.form, permutation or tuple(map(str, step.ops))
+
+
+def port_of(artifact: Path, against: str | None = None, mapping: str | Path | None = None) -> Port:
+    """Return the port that made a file, from its provenance; raise PortkitError.
+
+    `against` names the source where provenance does not, or another one to compare with.
+    """
+    with open_file(FileWeights(artifact)) as reader:
+        provenance = read_provenance(reader.metadata, artifact)
+    if provenance is None:
+        return _port_without_provenance(artifact, against, mapping)
+    if mapping is not None:
+        route: tuple[PortMap, ...] = (open_mapping(mapping),)
+    else:
+        route = tuple(_reopened(applied, artifact) for applied in provenance.mappings)
+    start = (
+        resolve_source(against, scheme=route[0].source)
+        if against is not None
+        else _recorded_source(provenance, artifact, route[0].source)
+    )
+    return _planned(start, provenance.target, route, provenance.target)
+
+
+def _port_without_provenance(
+    artifact: Path, against: str | None, mapping: str | Path | None
+) -> Port:
+    if against is None:
+        fix = "name its source with --against"
+        raise PortkitError.at(artifact, "says nothing of where it came from", fix)
+    scheme = open_mapping(mapping).target if mapping is not None else ""
+    end = resolve_source(str(artifact), scheme=scheme)
+    return make_port(against, end.reference.model or scheme, mapping)
+
+
+def _reopened(applied: AppliedMapping, artifact: Path) -> PortMap:
+    portmap = open_mapping(applied.name, artifact.parent)
+    if portmap.digest != applied.digest:
+        what = f"its mapping {applied.name} changed since ({applied.digest[:19]}…)"
+        raise PortkitError.at(artifact, what, "convert again, or name a mapping with --mapping")
+    return invert(portmap) if applied.inverted else portmap
+
+
+def _recorded_source(provenance: Provenance, artifact: Path, scheme: str) -> Endpoint:
+    """Find the source that provenance names, and make sure it is still the same."""
+    recorded = provenance.file
+    if recorded is None:
+        return resolve_source(provenance.source, artifact.parent, scheme)
+    reference = parse_reference(provenance.source)
+    moved = Path(recorded.path)
+    prefix = reference.file[1]
+    located = f"{moved}#{prefix}" if prefix else str(moved)
+    if not (artifact.parent / moved).is_file():
+        what = f"its source {provenance.source} is not at {moved} ({recorded.header[:19]}…)"
+        raise PortkitError.at(artifact, what, "name where it is now with --against")
+    text = f"{reference.model}@{located}" if reference.model else located
+    start = resolve_source(text, artifact.parent, scheme)
+    with open_weights(start) as reader:
+        _refuse_changed(reader.specs, artifact.parent / moved, recorded, artifact)
+    return start
+
+
+def _refuse_changed(specs: Specs, path: Path, recorded: SourceFile, artifact: Path) -> None:
+    changed = list(_changes(specs, path, recorded))
+    if changed:
+        what = f"its source {recorded.path} changed: {', '.join(changed)}"
+        raise PortkitError.at(artifact, what, "convert again, or name another with --against")
+
+
+def _changes(specs: Specs, path: Path, recorded: SourceFile) -> Iterator[str]:
+    size, header = path.stat().st_size, header_digest(specs)
+    if size != recorded.size:
+        yield f"{recorded.size} bytes then, {size} now"
+    if header != recorded.header:
+        yield f"headers {recorded.header[:19]}… then, {header[:19]}… now"
+    elif recorded.data and size == recorded.size:
+        data = data_digest(path)
+        if data != recorded.data:
+            yield f"data {recorded.data[:19]}… then, {data[:19]}… now"
