@@ -83,7 +83,7 @@ def _node(raw: Any, shown: str, problems: Problems) -> Node:
 
     at = f"{shown}:{raw.start_mark.line + 1}"
     if isinstance(raw, yaml.ScalarNode):
-        return Node(raw.value, at, plain=raw.style is None)
+        return Node(raw.value, at, plain=not raw.style)
     if isinstance(raw, yaml.SequenceNode):
         return Node(tuple(_node(item, shown, problems) for item in raw.value), at)
     entries: dict[str, Node] = {}
