@@ -116,7 +116,12 @@ def test_a_rearrange_that_cannot_be_read_says_why(pattern, sizes, what):
         ),
         ("a (b c) -> a b c", {"b": 2, "c": 3}, (2, 7), "(b c) should be 6 long, found 7"),
         ("a 1 -> a", {}, (2, 3), "() should be 1 long, found 3"),
-        ("a b -> b a", {"b": "pooled"}, (2, 3), "'pooled' is no parameter of this model, known: hidden"),
+        (
+            "a b -> b a",
+            {"b": "pooled"},
+            (2, 3),
+            "'pooled' is no parameter of this model, known: hidden",
+        ),
     ],
 )
 def test_a_rearrange_that_does_not_fit_says_why(pattern, sizes, shape, what):
@@ -153,7 +158,9 @@ def test_stack_and_unstack_undo_each_other():
     _, back = run(bound.inverse(), made)
     assert np.array_equal(back, arrays)
     assert isinstance(bound.inverse().inverse(), Stack)
-    with pytest.raises(OpError, match=r"unstack 4 takes one tensor of 4 on axis 0, found \[3, 2, 3\]"):
+    with pytest.raises(
+        OpError, match=r"unstack 4 takes one tensor of 4 on axis 0, found \[3, 2, 3\]"
+    ):
         run(Unstack(4), made)
 
 
