@@ -70,18 +70,24 @@ def test_a_pattern_matches_whole_names_only(text, name, captures):
         ("f.{p:a|b}.{p:b|c}", "{p} is declared twice, differently"),
         (
             "{i}{j}",
-            "'{i}{j}' could match a name in two ways: "
-            "{i} and {j} need a separator that neither can hold",
+            (
+                "'{i}{j}' could match a name in two ways: "
+                "{i} and {j} need a separator that neither can hold"
+            ),
         ),
         (
             "{a:seg}_{b:seg}",
-            "'{a:seg}_{b:seg}' could match a name in two ways: "
-            "{a} and {b} need a separator that neither can hold",
+            (
+                "'{a:seg}_{b:seg}' could match a name in two ways: "
+                "{a} and {b} need a separator that neither can hold"
+            ),
         ),
         (
             "{i}0{j}",
-            "'{i}0{j}' could match a name in two ways: "
-            "{i} and {j} need a separator that neither can hold",
+            (
+                "'{i}0{j}' could match a name in two ways: "
+                "{i} and {j} need a separator that neither can hold"
+            ),
         ),
         ("{a:**}.{b:**}", "'{a:**}.{b:**}' could match a name in two ways: it has two {:**}"),
         ("", "an empty pattern matches no tensor"),
