@@ -58,8 +58,10 @@ class RandomReader:
             return _centre(unit) * spread
         part = spec.name.rpartition(".")[2]
         normalised = f"{spec.name.rpartition('.')[0]}.running_mean" in self.specs
-        if part == "running_var" or (part == "weight" and normalised):
+        if part == "running_var":
             return unit + np.float32(0.5)
+        if part == "weight" and normalised:
+            return unit * np.float32(0.75) + np.float32(0.5)
         return (unit * 2 - 1) * np.float32(0.25)
 
 
