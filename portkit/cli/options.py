@@ -1,0 +1,78 @@
+"""Options that several commands share, and how their texts are read."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from portkit.verification import Options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
+_POWERS = "kmgt"
+_RUNGS = ("coverage", "bits", "structure", "outputs")
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+)
+mapping_option = click.option(
+    "--mapping", metavar="FILE", help="Use this mapping file, or shipped mapping by name."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print complaints only.")
+
+
+def tolerance_options(command: Command) -> Command:
+    """Add the options that say when two results are alike."""
+    for option in reversed(_TOLERANCES):
+        command = option(command)
+    return command
+
+
+_TOLERANCES = (
+    click.option("--atol", type=float, help="Largest absolute difference of the port."),
+    click.option("--rtol", type=float, help="Largest relative difference; 0 when --atol is given."),
+    click.option("--strict-atol", is_flag=True, help="Hold float32 rounding to --atol, too."),
+    click.option("--because", default="", metavar="TEXT", help="Why a tolerance is loosened."),
+)
+
+
+def read_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int:
+    """Read `2GB` or `500MB` as bytes, in powers of a thousand; nothing is 0."""
+    if text is None:
+        return 0
+    found = _SIZE.fullmatch(text.strip())
+    size = 0
+    if found:
+        power = _POWERS.index(found[2].lower()) + 1 if found[2] else 0
+        size = int(float(found[1]) * 1000**power)
+    if size == 0:
+        raise click.BadParameter(f"{text!r} is no size, write 2GB or 500MB", context, parameter)
+    return size
+
+
+def read_rungs(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[str, ...]:
+    """Read `coverage,bits`; nothing means every rung."""
+    rungs = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    unknown = [rung for rung in rungs if rung not in _RUNGS]
+    if unknown:
+        what = f"no rung is called {unknown[0]!r}, use some of: {', '.join(_RUNGS)}"
+        raise click.BadParameter(what, context, parameter)
+    return rungs
+
+
+def read_input_size(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    """Read `224` or `224,256` (height, width) in pixels."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+        what = f"{text!r} is no input size, write 224 or 224,256 (height,width)"
+        raise click.BadParameter(what, context, parameter)
+    return int(parts[0]), int(parts[-1])
