@@ -1,4 +1,4 @@
-"""Where words go: answers to stdout, progress and complaints to stderr, colour to terminals only."""
+"""Where words go: answers to stdout, the rest to stderr, colour to terminals only."""
 
 import json
 import os
@@ -9,6 +9,8 @@ from typing import IO, Any
 import click
 
 from portkit.errors import Problem
+
+_PAGE = 120  # columns of a report that no terminal limits
 
 
 def shows_colour(stream: IO[str]) -> bool:
@@ -36,7 +38,9 @@ def say_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False), sys.stdout)
 
 
-def say_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
+def say_table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()
+) -> None:
     """Print a plain table, its columns as wide as they need to be; `right` are flushed right."""
     lines = layout_table(heads, rows, right)
     say(lines[0], bold=True)
@@ -57,6 +61,15 @@ def layout_table(
         ).rstrip()
         for row in table
     ]
+
+
+def say_report(report: Any) -> None:
+    """Print what a report renders: a rich renderable, as wide as the terminal or its content."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PAGE
+    plain = not shows_colour(sys.stdout)
+    Console(file=sys.stdout, width=width, no_color=plain, highlight=False).print(report)
 
 
 def say_facts(pairs: Iterable[tuple[str, str]]) -> None:

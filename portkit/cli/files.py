@@ -1,4 +1,4 @@
-"""Small text files that commands leave behind: whole or not at all, never over another by accident."""
+"""Small text files that commands leave behind, never over another one by accident."""
 
 from pathlib import Path
 

@@ -151,9 +151,7 @@ def _as_dict(found: Inspected) -> dict[str, Any]:
     return {
         "reference": found.reference,
         "model": found.model,
-        "tensors": [
-            {**spec_as_dict(spec), "bytes": spec.nbytes} for spec in found.specs.values()
-        ],
+        "tensors": [{**spec_as_dict(spec), "bytes": spec.nbytes} for spec in found.specs.values()],
         "elements": found.elements,
         "bytes": found.nbytes,
         "metadata": dict(found.metadata),

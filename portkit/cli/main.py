@@ -71,7 +71,9 @@ References: torchvision:vgg16, torchvision:vgg16@FILE, torchvision:vgg16@random:
 """
 
 
-@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="portkit")
 def portkit() -> None:
     """Move trained weights between models and file formats, and prove that nothing was lost."""

@@ -2,12 +2,9 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from portkit.verification import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

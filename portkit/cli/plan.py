@@ -29,14 +29,8 @@ _MARKS = (
 @click.option("--force", is_flag=True, help="Replace FILE.")
 @click.option("--all", "show_all", is_flag=True, help="Show every tensor of a long plan.")
 @json_option
-def command(  # noqa: PLR0913 (click passes one argument an option)
-    source: str,
-    target: str,
-    mapping: str | None,
-    output: str | None,
-    force: bool,
-    show_all: bool,
-    as_json: bool,
+def command(
+    source: str, target: str, *, mapping: str | None, output: str | None, **options: bool
 ) -> None:
     """Show what convert would do to each tensor of SRC on its way to DST. Reads no value."""
     from portkit.cli.files import write_text
@@ -46,11 +40,11 @@ def command(  # noqa: PLR0913 (click passes one argument an option)
     port = make_port(source, target, mapping)
     if output is not None:
         text = json.dumps(port_as_dict(port), indent=2, ensure_ascii=False)
-        write_text(Path(output), f"{text}\n", force=force)
-    if as_json:
+        write_text(Path(output), f"{text}\n", force=options["force"])
+    if options["as_json"]:
         console.say_json(port_as_dict(port))
         return
-    _show_steps(port.plan, show_all=show_all)
+    _show_steps(port.plan, show_all=options["show_all"])
     console.say()
     console.say_facts(describe_port(port))
 

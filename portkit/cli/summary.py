@@ -72,7 +72,7 @@ def _listed(names: list[str]) -> str:
 def _fact(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_fact(inner)}" for name, inner in value.items())
-    return "–".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+    return " to ".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
 
 
 def port_as_dict(port: Port) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""What many tests share: the command line in-process, small tensors, `.pth` as torch writes."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from portkit.cli.main import run_command
+
+SMALL = "(in_channels=2, num_classes=7, width=0.0625, hidden=24, pooled=3)"
+
+
+class Ran(NamedTuple):
+    """One command that has run: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a portkit command in this process, in the current folder."""
+
+    def run_words(*words):
+        capsys.readouterr()
+        code = run_command([str(word) for word in words])
+        printed = capsys.readouterr()
+        return Ran(code, printed.out, printed.err)
+
+    return run_words
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tensors():
+    """A small state dict whose elements all differ, no two of its sizes alike."""
+    shapes = {"conv.weight": (5, 3, 2, 4), "conv.bias": (5,), "head.weight": (7, 30)}
+    state, start = {}, 0
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        state[name] = np.arange(start, start + size, dtype=np.float32).reshape(shape)
+        start += size
+    return state
+
+
+@pytest.fixture(params=["zip", "legacy"])
+def write_pth(request):
+    """Write a state dict with torch.save, in either of its serializations."""
+    import torch
+
+    def write(path, state):
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
+        modern = request.param == "zip"
+        torch.save(tensors, path, _use_new_zipfile_serialization=modern)
+        return path
+
+    return write
