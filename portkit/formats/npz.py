@@ -1,0 +1,187 @@
+"""numpy's .npz: a zip of .npy files. Metadata goes into the zip's comment, which numpy ignores."""
+
+import ast
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from portkit.errors import PortkitError, Problems
+from portkit.formats.protocols import Layout, Writer
+from portkit.formats.zips import STORED, Archive, Entry, open_archive
+from portkit.tensors import DType, Extent, Specs, TensorSpec
+
+if TYPE_CHECKING:
+    from portkit.formats.protocols import Array
+
+_MAGIC = b"\x93NUMPY"
+_LONGEST_HEADER = 10_000  # bytes, as numpy has it
+_MOST_UNPACKED = 16 << 30  # bytes of one compressed tensor
+_RATIO = 1100  # deflate cannot do better than 1032:1
+_CODES: Mapping[str, DType] = MappingProxyType(
+    {
+        "b1": DType.BOOL, "u1": DType.U8, "i1": DType.I8, "u2": DType.U16, "i2": DType.I16,
+        "f2": DType.F16, "u4": DType.U32, "i4": DType.I32, "f4": DType.F32, "u8": DType.U64,
+        "i8": DType.I64, "f8": DType.F64, "c8": DType.C64,
+    }
+)  # fmt: skip
+_NAMES: Mapping[DType, str] = MappingProxyType({dtype: code for code, dtype in _CODES.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Npy:
+    """One .npy inside the archive."""
+
+    spec: TensorSpec
+    entry: Entry
+    head: int  # bytes before the data
+    fortran: bool
+    swapped: bool
+
+    @property
+    def plain(self) -> bool:
+        return self.entry.method == STORED and not self.fortran and not self.swapped
+
+
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """An open .npz."""
+
+    archive: Archive
+    metadata: Mapping[str, str]
+    arrays: Mapping[str, Npy]
+    specs: Specs
+
+    @property
+    def path(self) -> Path:
+        return self.archive.path
+
+    def fetch(self, name: str) -> "Extent | Array":
+        found = self.arrays[name]
+        if found.plain:
+            start = self.archive.start_of(found.entry) + found.head
+            return Extent(self.path, start, found.spec.nbytes)
+        return self._unpack(found)
+
+    def _unpack(self, found: Npy) -> "Array":
+        import numpy as np
+
+        raw = self.archive.read(found.entry, _MOST_UNPACKED)[found.head :]
+        order = ">" if found.swapped else "<"
+        code = _NAMES[found.spec.dtype]
+        flat = np.frombuffer(raw, code if code.endswith("1") else order + code)
+        shaped = flat.reshape(found.spec.shape, order="F" if found.fortran else "C")
+        return np.ascontiguousarray(shaped, found.spec.dtype.carrier).reshape(found.spec.shape)
+
+
+@contextmanager
+def open_reader(path: Path) -> Iterator[FileReader]:
+    """Read every array's header; raise PortkitError with all that is wrong."""
+    with open_archive(path) as archive:
+        problems = Problems()
+        arrays: dict[str, Npy] = {}
+        for entry in archive.entries.values():
+            with problems.collecting():
+                found = _read_npy(archive, entry)
+                arrays[found.spec.name] = found
+        problems.raise_if_any()
+        specs = MappingProxyType({name: npy.spec for name, npy in arrays.items()})
+        yield FileReader(archive, _metadata(archive.comment), arrays, specs)
+
+
+def _metadata(comment: bytes) -> Mapping[str, str]:
+    try:
+        found = json.loads(comment)
+    except (ValueError, RecursionError):
+        return {}
+    return (
+        found if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()) else {}
+    )
+
+
+def _read_npy(archive: Archive, entry: Entry) -> Npy:
+    where = f"{archive.path}: {entry.name}"
+    if entry.size > entry.packed * _RATIO:
+        raise PortkitError.at(where, f"claims {entry.size} bytes from {entry.packed}")
+    start = _start_of_npy(archive, entry)
+    if start[:6] != _MAGIC or len(start) < 12 or start[6] not in (1, 2, 3):
+        raise PortkitError.at(where, "is no .npy")
+    wide = start[6] > 1
+    length = struct.unpack_from("<I" if wide else "<H", start, 8)[0]
+    head = (12 if wide else 10) + length
+    if length > _LONGEST_HEADER or head > len(start):
+        raise PortkitError.at(where, f"its header claims {length} bytes")
+    shape, code, fortran = _header(start[head - length : head], where)
+    if code[1:] not in _CODES:
+        fix = "save it as a plain number type" if "O" not in code else "save it without objects"
+        raise PortkitError.at(where, f"dtype {code!r} is not read", fix)
+    spec = TensorSpec(entry.name.removesuffix(".npy"), shape, _CODES[code[1:]])
+    if head + spec.nbytes != entry.size:
+        what = f"{spec.form} takes {spec.nbytes} bytes, {entry.size - head} are there"
+        raise PortkitError.at(where, what)
+    return Npy(spec, entry, head, fortran and len(shape) > 1, code[0] == ">")
+
+
+def _start_of_npy(archive: Archive, entry: Entry) -> bytes:
+    most = 12 + _LONGEST_HEADER
+    raw = os.pread(archive.file, min(entry.packed, most), archive.start_of(entry))
+    if entry.method == STORED:
+        return raw
+    import zlib
+
+    try:
+        return zlib.decompressobj(-15).decompress(raw, most)
+    except zlib.error as error:
+        raise PortkitError.at(f"{archive.path}: {entry.name}", str(error)) from None
+
+
+def _header(raw: bytes, where: str) -> tuple[tuple[int, ...], str, bool]:
+    try:
+        found: Any = ast.literal_eval(raw.decode("latin-1").strip())
+        shape, code, fortran = found["shape"], found["descr"], found["fortran_order"]
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
+        raise PortkitError.at(where, "its header cannot be read") from None
+    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+        raise PortkitError.at(where, f"its shape is {shape!r}")
+    if not isinstance(code, str) or not isinstance(fortran, bool):
+        raise PortkitError.at(
+            where, f"dtype {code!r} is not read", "save it as a plain number type"
+        )
+    return shape, code if len(code) > 2 else f"|{code}", fortran
+
+
+@contextmanager
+def open_writer(path: Path, layout: Layout) -> Iterator[Writer]:
+    """Write an archive that numpy.load reads, nothing compressed."""
+    from portkit.formats.zipping import ZipLayout, open_zip
+
+    problems = Problems()
+    for spec in layout.specs:
+        if spec.dtype not in _NAMES:
+            problems.add(spec.name, f"numpy has no {spec.dtype}", "write .safetensors or .pth")
+    problems.raise_if_any()
+    text = json.dumps(dict(layout.metadata), separators=(",", ":"))
+    zipped = ZipLayout(
+        specs=layout.specs,
+        names={spec.name: f"{spec.name}.npy" for spec in layout.specs},
+        first={},
+        last={},
+        align=64,
+        heads={spec.name: _npy_head(spec) for spec in layout.specs},
+        comment=text.encode() if layout.metadata else b"",
+    )
+    with open_zip(path, zipped) as writer:
+        yield writer
+
+
+def _npy_head(spec: TensorSpec) -> bytes:
+    code = spec.dtype.carrier
+    shape = f"({', '.join(map(str, spec.shape))}{',' if len(spec.shape) == 1 else ''})"
+    text = f"{{'descr': '{code}', 'fortran_order': False, 'shape': {shape}, }}"
+    text += " " * (-(len(text) + 11) % 64) + "\n"
+    return _MAGIC + b"\1\0" + struct.pack("<H", len(text)) + text.encode()
