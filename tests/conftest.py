@@ -25,8 +25,17 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture
-def run(capsys):
-    """Run a portkit command in this process, in the current folder."""
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys, folder):
+    """Run a portkit command in this process, in an empty folder."""
+
+    del folder
 
     def run_words(*words):
         capsys.readouterr()
@@ -35,13 +44,6 @@ def run(capsys):
         return Ran(code, printed.out, printed.err)
 
     return run_words
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """An empty current folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

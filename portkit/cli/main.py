@@ -16,6 +16,7 @@ from portkit.errors import PortkitError
 
 YES, NO, UNKNOWN, BROKEN = 0, 1, 2, 70
 _SIGNALLED = 128  # plus the signal's number, as shells report it
+_COMPLETION = "_PORTKIT_COMPLETE"  # set by the shell's completion script
 _FRAMES = 4  # of our own traceback, innermost
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
@@ -25,7 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "plan": "Show what convert would do to each tensor; reads no value.",
         "inspect": "List the tensors of a file or model; several side by side.",
         "mappings": "List, show, check and start mappings.",
-        "demo": "Port, prove and evaluate a small trained net that ships with portkit.",
+        "demo": "Port, prove and evaluate a small trained net, offline.",
     }
 )
 
@@ -75,7 +76,7 @@ References: torchvision:vgg16, torchvision:vgg16@FILE, torchvision:vgg16@random:
     cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, prog_name="portkit")
-def portkit() -> None:
+def group() -> None:
     """Move trained weights between models and file formats, and prove that nothing was lost."""
 
 
@@ -94,10 +95,13 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code, whatever happens inside."""
     try:
-        code = portkit.main(list(arguments), prog_name="portkit", standalone_mode=False)
+        code = _invoke(arguments)
         sys.stdout.flush()
     except PortkitError as error:
         console.complain(error.problems)
+        return UNKNOWN
+    except click.exceptions.NoArgsIsHelpError as error:
+        console.tell(error.format_message())
         return UNKNOWN
     except click.ClickException as error:
         console.complain_of_usage(error)
@@ -109,6 +113,21 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:
         console.confess(error, _FRAMES)
         return BROKEN
+    return code
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    """Run click's command without click's own exit codes, which would read as ours."""
+    instruction = os.environ.get(_COMPLETION)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, "portkit", _COMPLETION, instruction)
+    try:
+        with group.make_context("portkit", list(arguments)) as context:
+            code = group.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
     return code if isinstance(code, int) else YES
 
 

@@ -1,0 +1,112 @@
+"""`portkit demo`: a trained net ported there and back, proved and evaluated, offline."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from portkit.cli import console
+from portkit.cli.options import json_option
+
+if TYPE_CHECKING:
+    from portkit.evaluation.metrics import Accuracy, PairedResult
+    from portkit.verification import Verification
+
+_SOURCE = "demo:fashion"
+_OUT, _BACK = "fashion-conv-head.safetensors", "fashion-fc-head.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything that the demo finds out."""
+
+    verifications: tuple["Verification", ...]
+    unequal: tuple[str, ...]  # tensors that did not come back bit for bit
+    tensors: int
+    accuracies: tuple[tuple[str, "Accuracy"], ...]
+    paired: "PairedResult"
+
+    @property
+    def passed(self) -> bool:
+        proved = all(verification.passed for verification in self.verifications)
+        return proved and not self.unequal and self.paired.flips == 0
+
+
+@click.command("demo")
+@click.option("--keep", metavar="DIR", help="Leave the files in DIR instead of removing them.")
+@json_option
+def command(keep: str | None, as_json: bool) -> int:
+    """Port a small trained net to a conv head and back, prove both ports, evaluate all three."""
+    with _folder(keep) as folder:
+        shown = _show(folder, in_words=not as_json)
+    if as_json:
+        console.say_json(_as_dict(shown))
+    else:
+        _say_results(shown)
+        if keep is not None:
+            console.say_facts([("kept", f"{Path(keep) / _OUT}, {Path(keep) / _BACK}")])
+    return 0 if shown.passed else 1
+
+
+@contextmanager
+def _folder(keep: str | None) -> Iterator[Path]:
+    """Give the folder that is asked for, else one that vanishes."""
+    from tempfile import TemporaryDirectory
+
+    if keep is None:
+        with TemporaryDirectory(prefix="portkit-demo-") as name:
+            yield Path(name)
+        return
+    Path(keep).mkdir(parents=True, exist_ok=True)
+    yield Path(keep)
+
+
+def _show(folder: Path, *, in_words: bool) -> Shown:
+    legs = ((_SOURCE, "conv-head", _OUT), (str(folder / _OUT), "fc-head", _BACK))
+    verifications = tuple(
+        _port(source, target, folder / name, in_words=in_words) for source, target, name in legs
+    )
+    unequal, tensors = _compare_bits(folder / _BACK)
+    accuracies, paired = _evaluate(folder)
+    return Shown(verifications, unequal, tensors, accuracies, paired)
+
+
+def _port(source: str, target: str, output: Path, *, in_words: bool) -> "Verification":
+    """Convert and verify one leg, saying what happens."""
+    from portkit.cli.bars import choose_progress
+    from portkit.cli.summary import describe_port
+    from portkit.cli.verify import say_verification
+    from portkit.conversion import OutputOptions, convert_port
+    from portkit.porting import make_port
+    from portkit.verification import Options, verify_port
+
+    progress = choose_progress(quiet=not in_words)
+    port = make_port(source, target)
+    convert_port(port, output, OutputOptions(force=True), progress)
+    if in_words:
+        console.say_facts(describe_port(port))
+    verification = verify_port(port, output, Options(), progress)
+    if in_words:
+        say_verification(verification)
+        console.say()
+    return verification
+
+
+def _compare_bits(back: Path) -> tuple[tuple[str, ...], int]:
+    """Compare what came back with what went out: names, shapes, dtypes and every bit."""
+    from portkit.endpoints import open_weights, resolve_source
+    from portkit.formats import as_array, open_reader
+
+    with open_weights(resolve_source(_SOURCE)) as ours, open_reader(back) as theirs:
+        names = dict.fromkeys((*ours.specs, *theirs.specs))
+        unequal = [name for name in names if ours.specs.get(name) != theirs.specs.get(name)]
+        for name, spec in ours.specs.items():
+            if name in unequal:
+                continue
+            one, two = (as_array(reader.fetch(name), spec) for reader in (ours, theirs))
+            if one.tobytes() != two.tobytes():
+                unequal.append(name)
+    return tuple(unequal), len(names)

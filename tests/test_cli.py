@@ -1,0 +1,396 @@
+"""The command line: exit codes, where words go, what each command says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portkit.cli import console, main
+from portkit.cli.bars import DrawnProgress, choose_progress
+from portkit.progress import SILENT
+
+SMALL = "(in_channels=2, num_classes=7, width=0.0625, hidden=24, pooled=3)"
+SOURCE = f"fc-head:vgg11{SMALL}@random"
+
+
+def failing(error):
+    def raise_it(*_, **__):
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (
+            AssertionError("the sky fell"),
+            70,
+            "this is a bug in portkit: AssertionError: the sky fell",
+        ),
+        (RecursionError("too deep"), 70, "this is a bug in portkit: RecursionError: too deep"),
+    ],
+)
+def test_whatever_happens_has_its_exit_code(run, monkeypatch, error, code, said):
+    monkeypatch.setattr(main.group, "invoke", failing(error))
+    ran = run("plan", "a", "b")
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["conver"], "error: portkit: no command 'conver'\n  fix: did you mean 'convert'?\n"),
+        (
+            ["frobnicate"],
+            (
+                "error: portkit: no command 'frobnicate'\n"
+                "  fix: use one of: convert, verify, plan, inspect, mappings, demo\n"
+            ),
+        ),
+        (
+            ["plan", "--zzz"],
+            "error: portkit plan: no such option '--zzz'\n  fix: `portkit plan --help` shows how\n",
+        ),
+        (
+            ["plan", "a"],
+            "error: portkit plan: missing argument 'DST'\n  fix: `portkit plan --help` shows how\n",
+        ),
+        (
+            ["convert", "a", "b", "--shard-size", "big"],
+            (
+                "error: portkit convert: invalid value for '--shard-size': 'big' is no size, "
+                "write 2GB or 500MB\n  fix: `portkit convert --help` shows how\n"
+            ),
+        ),
+        (
+            ["verify", "a", "--rungs", "bit"],
+            (
+                "error: portkit verify: invalid value for '--rungs': no rung is called 'bit', "
+                "use some of: coverage, bits, structure, outputs\n"
+                "  fix: `portkit verify --help` shows how\n"
+            ),
+        ),
+        (["inspect", "no.pth"], "error: no.pth: no such file\n"),
+    ],
+)
+def test_bad_usage_exits_2_with_one_complaint(run, words, said):
+    ran = run(*words)
+    assert (ran.code, ran.out, ran.err) == (2, "", said)
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_every_command_has_help(run, command):
+    ran = run(command, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"Usage: portkit {command}")
+
+
+def test_the_version_is_the_package_s(run):
+    assert run("--version").out == "portkit, version 0.1.0\n"
+
+
+def test_a_reader_that_leaves_is_no_fault():
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-c", "from portkit.cli.main import main; main()", "--help"]
+    ran = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_terminated_process_says_so_and_unwinds():
+    script = (
+        "import os, signal\nfrom portkit.cli import main\n"
+        "def hang(*_, **__):\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    finally:\n        print('unwound', flush=True)\n"
+        "main.group.invoke = hang\nmain.main()\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, "plan"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (128 + signal.SIGTERM, "unwound\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell):
+    words = [sys.executable, "-c", "from portkit.cli.main import main; main()"]
+    environment = {**os.environ, "_PORTKIT_COMPLETE": f"{shell}_complete"}
+    environment |= {"COMP_WORDS": "portkit con", "COMP_CWORD": "1" if shell != "fish" else "con"}
+    ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert "convert" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (553_430_880, "553.4 MB"),
+        (5 * 10**12, "5000.0 GB"),
+    ],
+)
+def test_sizes_read_as_people_say_them(count, text):
+    assert console.readable_bytes(count) == text
+
+
+def test_tables_cut_nothing():
+    lines = console.layout_table(
+        ("name", "size"), [("a.very.long.name", "7"), ("b", "1234")], right=(1,)
+    )
+    assert lines == ["name              size", "a.very.long.name     7", "b                 1234"]
+
+
+def test_colour_is_for_terminals_that_want_it(monkeypatch):
+    class Terminal:
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert console.shows_colour(Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not console.shows_colour(Terminal())
+
+
+def test_progress_is_silent_where_nobody_watches():
+    assert choose_progress() is SILENT
+
+
+def test_a_bar_is_drawn_only_for_work_that_lasts(monkeypatch, capfd):
+    moments = iter([0.0, 0.1, 1.0, 1.1])
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("portkit.cli.bars.monotonic", lambda: next(moments))
+    bars = DrawnProgress()
+    bars.start("moving weights", 100)
+    bars.advance(10)
+    assert capfd.readouterr().err == ""
+    bars.advance(40)
+    bars.advance(50)
+    bars.finish()
+    assert "moving weights" in capfd.readouterr().err
+
+
+# --- convert and plan ----------------------------------------------------------------------------
+
+
+def test_convert_says_what_it_did_and_what_comes_next(run, folder):
+    ran = run("convert", SOURCE, "conv-head")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        f"port      fc-head:vgg11{SMALL}@random:0 → conv-head:vgg11{SMALL}\n"
+        "route     fc-head → torchvision → conv-head\n"
+        "mapping   vgg/torchvision_to_fc-head (inverted), vgg/torchvision_to_conv-head\n"
+        "tensors   22: 19 as they are, 3 reshaped\n"
+        "facts     batchnorm_eps 1e-05; padding zeros; pooling ceil_mode false; "
+        "valid_sizes h 96 to 127, w 96 to 127\n"
+        "wrote     vgg11-conv-head.safetensors (211.8 kB)\n"
+        "next      portkit verify vgg11-conv-head.safetensors\n"
+    )
+    assert [path.name for path in folder.iterdir()] == ["vgg11-conv-head.safetensors"]
+
+
+def test_convert_refuses_an_existing_output(run):
+    run("convert", SOURCE, "conv-head", "-q")
+    ran = run("convert", SOURCE, "conv-head", "-q")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: vgg11-conv-head.safetensors: already exists\n  fix: use --force to replace it\n",
+    )
+    assert run("convert", SOURCE, "conv-head", "-q", "--force") == (0, "", "")
+
+
+def test_a_dry_run_writes_nothing(run, folder):
+    ran = run("convert", SOURCE, "conv-head", "--dry-run")
+    assert ran.out.endswith("would     write vgg11-conv-head.safetensors\n")
+    assert list(folder.iterdir()) == []
+
+
+def test_json_is_one_document_and_nothing_else(run):
+    ran = run("convert", SOURCE, "conv-head", "--json")
+    assert ran.err == ""
+    assert ran.json["written"] is True
+    assert ran.json["output"] == "vgg11-conv-head.safetensors"
+    assert ran.json["counts"] == {"as they are": 19, "reshaped": 3}
+
+
+def test_large_outputs_are_split(run, folder):
+    assert run("convert", SOURCE, "conv-head", "--shard-size", "100kB", "-q").code == 0
+    assert (folder / "vgg11-conv-head.safetensors.index.json").is_file()
+
+
+def test_a_plan_shows_every_tensor_with_its_marks(run):
+    ran = run("plan", SOURCE, "conv-head")
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[0].split() == ["source", "ops", "target", "blind", "rule"]
+    first = next(line for line in lines if line.startswith("classifier.2.weight"))
+    assert "F32[24, 288]" in first
+    assert "F32[24, 32, 3, 3]" in first
+    assert "f flatten order: axes are merged or split: another order would fit" in lines
+
+
+def test_a_plan_can_be_saved(run):
+    assert run("plan", SOURCE, "conv-head", "-o", "plan.json").code == 0
+    saved = json.loads(Path("plan.json").read_text())
+    assert saved == run("plan", SOURCE, "conv-head", "--json").json
+    assert run("plan", SOURCE, "conv-head", "-o", "plan.json").err == (
+        "error: plan.json: already exists\n  fix: use --force to replace it\n"
+    )
+
+
+def test_a_long_plan_is_folded_until_all_is_asked_for(run):
+    many = {f"layer.{i}.weight": np.arange(i + 1, dtype=np.float32) for i in range(70)}
+    np.savez("many.npz", **many)
+    Path("m.yaml").write_text(
+        'portkit: 1\nfrom: theirs\nto: ours\nfor: [net]\nrules:\n  - map: "layer.{i}.weight"\n'
+    )
+    folded = run("plan", "many.npz", "ours", "--mapping", "m.yaml").out
+    assert "layer.0.weight and 69 more" in folded
+    assert "70 tensors, one line a rule: --all shows each" in folded
+    assert "layer.69.weight" in run("plan", "many.npz", "ours", "--mapping", "m.yaml", "--all").out
+
+
+def test_all_misfits_are_printed(run):
+    np.savez("w.npz", a=np.zeros(2, np.float32), b=np.zeros(3, np.float32))
+    Path("m.yaml").write_text(
+        "portkit: 1\nfrom: theirs\nto: ours\nfor: [net]\nrules:\n  - map: c\n"
+    )
+    ran = run("convert", "w.npz", "ours", "--mapping", "m.yaml")
+    assert (ran.code, ran.err) == (
+        2,
+        (
+            "error: m.yaml: no rule takes a F32[2]\n"
+            "error: m.yaml: no rule takes b F32[3]\n"
+            "error: m.yaml:6: no tensor is named like 'c'\n"
+        ),
+    )
+    assert not Path("ours.safetensors").exists()
+
+
+# --- inspect -------------------------------------------------------------------------------------
+
+
+def test_inspect_lists_a_file(run, tensors, write_pth):
+    write_pth("w.pth", tensors)
+    ran = run("inspect", "w.pth")
+    size = console.readable_bytes(Path("w.pth").stat().st_size)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        "name         dtype  shape           size\n"
+        "conv.weight  F32    [5, 3, 2, 4]   480 B\n"
+        "conv.bias    F32    [5]             20 B\n"
+        "head.weight  F32    [7, 30]        840 B\n"
+        "\n"
+        "total     3 tensors, 335 elements, 1.3 kB\n"
+        f"file      {size}\n"
+        "model     none that portkit knows\n"
+    )
+
+
+def test_inspect_recognises_a_model_and_names_its_nesting(run):
+    assert "model     torchvision:vgg11\n" in run("inspect", "torchvision:vgg11").out
+    run("convert", f"{SOURCE}", "torchvision", "-o", "net.npz", "-q")
+    with np.load("net.npz") as arrays:
+        np.savez("bare.npz", **arrays)
+        np.savez("nested.npz", **{f"model.module.{name}": arrays[name] for name in arrays})
+    assert "model     fc-head:vgg11" not in run("inspect", "nested.npz").out
+    assert "ported from fc-head:vgg11" in run("inspect", "net.npz").out
+
+
+def test_inspect_shows_models_side_by_side(run):
+    ran = run("inspect", f"fc-head:vgg11{SMALL}", f"conv-head:vgg11{SMALL}")
+    lines = ran.out.splitlines()
+    assert lines[0].split()[:2] == ["name", f"fc-head:vgg11{SMALL}".split()[0]]
+    assert "≠  classifier.2.weight" in ran.out
+    assert lines[-1] == "28 names: 16 alike, 12 differ (≠)"
+
+
+def test_inspect_prints_json(run, tensors):
+    np.savez("w.npz", **tensors)
+    found = run("inspect", "w.npz", "--json").json
+    assert found["tensors"][1] == {"name": "conv.bias", "dtype": "F32", "shape": [5], "bytes": 20}
+    assert [one["reference"] for one in run("inspect", "w.npz", "w.npz", "--json").json] == [
+        "w.npz"
+    ] * 2
+
+
+# --- mappings ------------------------------------------------------------------------------------
+
+
+def test_mappings_are_listed_and_shown(run):
+    assert "vgg/torchvision_to_conv-head" in run("mappings", "list").out
+    assert {one["backwards"] for one in run("mappings", "list", "--json").json} == {True}
+    shown = run("mappings", "show", "vgg/torchvision_to_conv-head").out
+    assert "from: torchvision\nto: conv-head\n" in shown
+
+
+def test_an_unknown_mapping_is_named_with_its_nearest(run):
+    ran = run("mappings", "show", "vgg/torchvision_to_convhead")
+    assert ran.code == 2
+    assert ran.err.startswith(
+        "error: vgg/torchvision_to_convhead: no shipped mapping has this name\n"
+        "  fix: nearest: vgg/torchvision_to_conv-head"
+    )
+
+
+def test_the_library_plans_for_every_architecture_both_ways(run):
+    ran = run("mappings", "check")
+    assert (ran.code, ran.err) == (0, "")
+    assert "torchvision:vgg16 → conv-head:vgg16: 32 tensors" in ran.out
+    assert "conv-head:vgg16 → torchvision:vgg16: 32 tensors" in ran.out
+    assert "conv-head:vgg11_lrn → torchvision → conv-head:vgg11_lrn: 22 tensors" in ran.out
+
+
+def test_a_mapping_of_one_s_own_grows_from_the_skeleton(run):
+    np.savez("w.npz", stem=np.zeros((3, 2)), w=np.zeros((2, 6)), n=np.zeros(()))
+    np.savez("v.npz", stem=np.zeros((3, 2)), k=np.zeros((2, 3, 2)), extra=np.zeros(5))
+    ran = run("mappings", "new", "w.npz", "v.npz", "-o", "m.yaml")
+    assert ran.out == (
+        "wrote     m.yaml: 3 source and 3 target tensors\n"
+        "ready     1 rules; the rest is listed as comments to fill in\n"
+        "next      portkit mappings check m.yaml w.npz v.npz\n"
+    )
+    assert Path("m.yaml").read_text() == SKELETON
+    ran = run("mappings", "check", "m.yaml")
+    assert (ran.code, ran.err) == (0, "")
+
+
+SKELETON = """\
+# Fill this in until the following command is content; it says what is missing, line by
+# line:  portkit mappings check m.yaml w.npz v.npz
+# The README describes the language: patterns such as features.{i}.weight, ops, tables.
+portkit: 1
+from: "w"
+to: "v"
+for: ["w"]  # the architectures that this mapping is meant for
+
+rules:
+  # The same name and shape on both sides. Shapes prove little: are these the same?
+  - map: "stem"  # F64[3, 2]
+
+  # Each of these needs one rule. Sources with as many elements stand below it: keep
+  # the right one, without its '# ', or make the tensor anew with `init`.
+
+  # k F64[2, 3, 2]
+  # - map: "w -> k"
+  #   ops: [{rearrange: "… -> …"}]  # from [2, 6] to [2, 3, 2]
+
+  # extra F64[5]
+  # - {init: "extra", with: zeros, because: why}
+
+  # Each of these must be taken by a rule above, or dropped with a reason.
+  # F64[2, 6]
+  # - {drop: "w", because: why}
+  # F64[]
+  # - {drop: "n", because: why}
+"""
