@@ -1,6 +1,5 @@
 """Where words go: answers to stdout, the rest to stderr, colour to terminals only."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -35,6 +34,8 @@ def _write(text: str, stream: IO[str], style: dict[str, Any]) -> None:
 
 def say_json(value: object) -> None:
     """Print the one JSON document that `--json` promises."""
+    import json
+
     click.echo(json.dumps(value, indent=2, ensure_ascii=False), sys.stdout)
 
 

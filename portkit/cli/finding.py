@@ -51,10 +51,10 @@ def _is_searched(folder: Path) -> bool:
 
 
 def _has_provenance(path: Path) -> bool:
-    from portkit.endpoints import FileWeights, open_file
+    from portkit.formats import open_reader
     from portkit.provenance import KEY
 
-    with open_file(FileWeights(path)) as reader:
+    with open_reader(path) as reader:
         return KEY in reader.metadata
 
 

@@ -97,23 +97,28 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         code = _invoke(arguments)
         sys.stdout.flush()
-    except PortkitError as error:
-        console.complain(error.problems)
-        return UNKNOWN
-    except click.exceptions.NoArgsIsHelpError as error:
-        console.tell(error.format_message())
-        return UNKNOWN
-    except click.ClickException as error:
-        console.complain_of_usage(error)
-        return UNKNOWN
-    except (click.Abort, KeyboardInterrupt):
-        return _SIGNALLED + signal.SIGINT
-    except BrokenPipeError:
-        return _reader_left()
-    except Exception as error:
-        console.confess(error, _FRAMES)
-        return BROKEN
+    except (Exception, KeyboardInterrupt) as error:
+        return _explain(error)
     return code
+
+
+def _explain(error: Exception | KeyboardInterrupt) -> int:
+    """Say what stopped a command, and return the exit code that this means."""
+    match error:
+        case PortkitError():
+            console.complain(error.problems)
+        case click.exceptions.NoArgsIsHelpError():
+            console.tell(error.format_message())
+        case click.ClickException():
+            console.complain_of_usage(error)
+        case click.Abort() | KeyboardInterrupt():
+            return _SIGNALLED + signal.SIGINT
+        case BrokenPipeError():
+            return _reader_left()
+        case _:
+            console.confess(error, _FRAMES)
+            return BROKEN
+    return UNKNOWN
 
 
 def _invoke(arguments: Sequence[str]) -> int:
