@@ -114,7 +114,8 @@ def _refuse_mismatch(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...])
         problems.add(first.name, what)
     if not _fits(last.target, end):
         problems.add(last.name, f"maps to {last.target}, but the target is {end.reference.model}")
-    if start.scheme not in ("python", "") and not first.covers(start.reference.arch):
+    arch = start.reference.arch
+    if arch and start.scheme != "python" and not first.covers(arch):
         listed = ", ".join(first.archs)
         problems.add(first.name, f"is for {listed}, but the source is {start.reference.model}")
     if start.provenance and first.source == last.target:
