@@ -200,14 +200,14 @@ def _recorded_source(provenance: Provenance, artifact: Path, scheme: str) -> End
     moved = Path(recorded.path)
     prefix = reference.file[1]
     located = f"{moved}#{prefix}" if prefix else str(moved)
-    if not (artifact.parent / moved).is_file():
+    path = artifact.parent / moved
+    if not path.is_file():
         what = f"its source {provenance.source} is not at {moved} ({recorded.header[:19]}…)"
         raise PortkitError.at(artifact, what, "name where it is now with --against")
+    with open_file(FileWeights(path, prefix)) as reader:
+        _refuse_changed(reader.specs, path, recorded, artifact)
     text = f"{reference.model}@{located}" if reference.model else located
-    start = resolve_source(text, artifact.parent, scheme)
-    with open_weights(start) as reader:
-        _refuse_changed(reader.specs, artifact.parent / moved, recorded, artifact)
-    return start
+    return resolve_source(text, artifact.parent, scheme)
 
 
 def _refuse_changed(specs: Specs, path: Path, recorded: SourceFile, artifact: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_rearrange_that_cannot_be_read_says_why(pattern, sizes, what):
             "(c h w): 100 is no multiple of 49",
         ),
         ("a (b c) -> a b c", {"b": 2, "c": 3}, (2, 7), "(b c) should be 6 long, found 7"),
-        ("a 1 -> a", {}, (2, 3), "() should be 1 long, found 3"),
+        ("a 1 -> a", {}, (2, 3), "1 should be 1 long, found 3"),
         (
             "a b -> b a",
             {"b": "pooled"},

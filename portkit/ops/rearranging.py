@@ -91,14 +91,20 @@ def _merged(group: Group) -> bool:
 
 
 def _side_text(side: tuple[Group, ...]) -> str:
-    return " ".join(group[0] if len(group) == 1 else f"({' '.join(group)})" for group in side)
+    return " ".join(map(_group_text, side))
+
+
+def _group_text(group: Group) -> str:
+    if len(group) == 1:
+        return group[0]
+    return f"({' '.join(group)})" if group else "1"
 
 
 def _solve_group(group: Group, length: int, sizes: dict[str, int]) -> None:
     """Find the one size of the group that is not known yet; raise OpError."""
     unknown = [axis for axis in group if axis not in sizes]
     known = prod(sizes[axis] for axis in group if axis in sizes)
-    text = f"({' '.join(group)})" if len(group) != 1 else group[0]
+    text = _group_text(group)
     if len(unknown) > 1:
         raise OpError(f"{text} is {length} long: give sizes for all but one of {unknown}")
     if not unknown and known != length:
