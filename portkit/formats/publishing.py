@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ def publishing(path: Path, *, force: bool = False) -> Iterator[Path]:
         raise PortkitError.at(path, "is a folder", "name a file")
     if path.exists() and not force:
         raise PortkitError.at(path, "already exists", "use --force to replace it")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     try:
         yield partial
         _publish(partial, path, force=force)
