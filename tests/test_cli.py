@@ -14,7 +14,7 @@ from portkit.cli import console, main
 from portkit.cli.bars import DrawnProgress, choose_progress
 from portkit.progress import SILENT
 
-SMALL = "(in_channels=2, num_classes=7, width=0.0625, hidden=24, pooled=3)"
+SMALL = "(num_classes=7, in_channels=2, width=0.0625, hidden=24, pooled=3)"
 SOURCE = f"fc-head:vgg11{SMALL}@random"
 
 
@@ -193,7 +193,7 @@ def test_convert_says_what_it_did_and_what_comes_next(run, folder):
         "tensors   22: 19 as they are, 3 reshaped\n"
         "facts     batchnorm_eps 1e-05; padding zeros; pooling ceil_mode false; "
         "valid_sizes h 96 to 127, w 96 to 127\n"
-        "wrote     vgg11-conv-head.safetensors (211.8 kB)\n"
+        "wrote     vgg11-conv-head.safetensors (175.8 kB)\n"
         "next      portkit verify vgg11-conv-head.safetensors\n"
     )
     assert [path.name for path in folder.iterdir()] == ["vgg11-conv-head.safetensors"]
@@ -286,10 +286,10 @@ def test_inspect_lists_a_file(run, tensors, write_pth):
     size = console.readable_bytes(Path("w.pth").stat().st_size)
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (
-        "name         dtype  shape           size\n"
-        "conv.weight  F32    [5, 3, 2, 4]   480 B\n"
-        "conv.bias    F32    [5]             20 B\n"
-        "head.weight  F32    [7, 30]        840 B\n"
+        "name         dtype  shape          size\n"
+        "conv.weight  F32    [5, 3, 2, 4]  480 B\n"
+        "conv.bias    F32    [5]            20 B\n"
+        "head.weight  F32    [7, 30]       840 B\n"
         "\n"
         "total     3 tensors, 335 elements, 1.3 kB\n"
         f"file      {size}\n"
@@ -297,14 +297,19 @@ def test_inspect_lists_a_file(run, tensors, write_pth):
     )
 
 
-def test_inspect_recognises_a_model_and_names_its_nesting(run):
+def test_inspect_recognises_a_model_and_its_nesting(run):
     assert "model     torchvision:vgg11\n" in run("inspect", "torchvision:vgg11").out
-    run("convert", f"{SOURCE}", "torchvision", "-o", "net.npz", "-q")
+    run("convert", SOURCE, "conv-head", "-o", "net.npz", "-q")
+    assert (
+        f"model     conv-head:vgg11{SMALL}, ported from {SOURCE}:0" in run("inspect", "net.npz").out
+    )
     with np.load("net.npz") as arrays:
         np.savez("bare.npz", **arrays)
         np.savez("nested.npz", **{f"model.module.{name}": arrays[name] for name in arrays})
-    assert "model     fc-head:vgg11" not in run("inspect", "nested.npz").out
-    assert "ported from fc-head:vgg11" in run("inspect", "net.npz").out
+    assert "model     conv-head:vgg11\n" in run("inspect", "bare.npz").out
+    nested = run("inspect", "nested.npz").out
+    assert "model     conv-head:vgg11 under 'model.module.'\n" in nested
+    assert "model     conv-head:vgg11\n" in run("inspect", "nested.npz#model.module.").out
 
 
 def test_inspect_shows_models_side_by_side(run):

@@ -15,7 +15,7 @@ SMALL = "(in_channels=2, num_classes=7, width=0.0625, hidden=24, pooled=3)"
 COMMANDS = (
     ("plan", f"fc-head:vgg11{SMALL}@random", "conv-head"),
     ("convert", f"fc-head:vgg11{SMALL}@random", "conv-head", "-o", "net.safetensors"),
-    ("convert", "net.safetensors", "torchvision", "-o", "back.pth"),
+    ("convert", "net.safetensors", "fc-head", "-o", "back.pth"),
     ("inspect", "net.safetensors", "back.pth"),
     ("verify", "net.safetensors", "--rungs", "coverage,bits"),
     ("mappings", "check"),

@@ -57,10 +57,11 @@ def _inspect(text: str) -> Inspected:
     reference = parse_reference(text)
     if reference.scheme:
         return _inspect_model(text)
-    from portkit.endpoints import FileWeights, open_file
+    from portkit import formats
 
     path, prefix = reference.file
-    with open_file(FileWeights(Path(path).expanduser(), prefix)) as reader:
+    with formats.open_reader(Path(path).expanduser()) as whole:
+        reader = formats.select(whole, prefix) if prefix else whole
         return _from_reader(text, reader, _recognised(reader.specs, reader.metadata, path))
 
 
