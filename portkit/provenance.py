@@ -67,9 +67,9 @@ def read_provenance(metadata: Mapping[str, str], where: object) -> Provenance | 
 def _provenance(raw: Any) -> Provenance:
     if not isinstance(raw, dict):
         raise TypeError("no JSON object")
-    texts = {key: raw[key] for key in ("version", "source", "target")}
+    texts: dict[str, Any] = {key: raw[key] for key in ("version", "source", "target")}
     texts["scaling"] = raw.get("scaling", "")
-    lists = {key: tuple(raw.get(key, ())) for key in ("route", "initialised", "dropped", "before")}
+    lists: dict[str, Any] = {key: tuple(raw.get(key, ())) for key in ("route", "initialised", "dropped", "before")}
     for value in (*texts.values(), *(item for items in lists.values() for item in items)):
         if not isinstance(value, str):
             raise TypeError(f"{value!r} is no text")

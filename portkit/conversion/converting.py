@@ -34,6 +34,9 @@ class OutputOptions:
     digest: bool = False  # record a digest of the source's data, not only of its headers
 
 
+_DEFAULT = OutputOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Converted:
     """What happened: the file that was written, by which plan, and what it says of itself."""
@@ -47,7 +50,7 @@ class Converted:
 def convert_port(
     port: Port,
     output: Path,
-    options: OutputOptions = OutputOptions(),
+    options: OutputOptions = _DEFAULT,
     progress: Progress = SILENT,
 ) -> Converted:
     """Carry out a port; raise PortkitError and leave no file where it cannot be done."""

@@ -247,7 +247,8 @@ def _decode(tensor: _Tensor, spec: TensorSpec, path: Path) -> "Array":
     if flat.size != spec.size:
         what = f"{spec.form} has {spec.size} elements, {flat.size} are there"
         raise PortkitError.at(f"{path}: {spec.name}", what)
-    return np.ascontiguousarray(flat, spec.dtype.carrier).reshape(spec.shape)
+    made: Array = np.ascontiguousarray(flat, spec.dtype.carrier).reshape(spec.shape)
+    return made
 
 
 def _narrowed(wide: "Array", spec: TensorSpec) -> "Array":

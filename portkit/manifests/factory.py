@@ -1,7 +1,6 @@
 """The user's own nets: a factory named as `package.module:factory`, its headers and its weights."""
 
 import sys
-from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -12,13 +11,15 @@ from portkit.errors import PortkitError
 from portkit.tensors import DType, Specs, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
     from portkit.formats.protocols import Array
 
 
 def import_factory(text: str) -> Any:
-    """Import a factory; raise PortkitError. The current folder is searched first, as python does."""
+    """Import a factory, from the current folder first; raise PortkitError."""
     where = f"python:{text}"
     module_name, colon, name = text.partition(":")
     if not colon or not module_name or not name:

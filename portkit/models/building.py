@@ -31,7 +31,7 @@ _OWN_ARGUMENTS = tuple(
 def build(scheme: str, arch: str, **arguments: Any) -> nn.Module:
     """Build a net of a scheme, in eval mode; raise PortkitError for unknown words.
 
-    `torchvision` nets take `num_classes`, and `in_channels` for files whose first layer was changed.
+    `torchvision` nets take `num_classes`, and `in_channels` for files with a changed first layer.
     """
     where = f"{scheme}:{arch}"
     if scheme == "torchvision":

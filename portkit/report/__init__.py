@@ -1,0 +1,1 @@
+"""Results as text and JSON. Reports decide nothing."""

@@ -1,0 +1,1 @@
+"""Running models on arrays, one file a framework."""

@@ -1,0 +1,22 @@
+"""Prove a port, rung by rung, or say exactly where it fails."""
+
+from portkit.verification.ladder import RUNGS, verify_port
+from portkit.verification.results import (
+    Check,
+    Options,
+    RungResult,
+    Status,
+    Tolerances,
+    Verification,
+)
+
+__all__ = [
+    "RUNGS",
+    "Check",
+    "Options",
+    "RungResult",
+    "Status",
+    "Tolerances",
+    "Verification",
+    "verify_port",
+]
