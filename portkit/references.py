@@ -33,7 +33,8 @@ class Reference:
         if not self.scheme:
             return ""
         listed = ", ".join(f"{name}={_written(value)}" for name, value in self.arguments.items())
-        return f"{self.scheme}:{self.arch}" + (f"({listed})" if listed else "")
+        name = f"{self.scheme}:{self.arch}" if self.arch else self.scheme
+        return name + (f"({listed})" if listed else "")
 
     @property
     def file(self) -> tuple[str, str]:

@@ -48,7 +48,7 @@ def describe_port(port: Port) -> list[tuple[str, str]]:
 
 def name_end(endpoint: Endpoint) -> str:
     """Return what a target is called: its model, or the scheme of its names."""
-    return endpoint.reference.model.rstrip(":") or str(endpoint.reference)
+    return endpoint.reference.model or str(endpoint.reference)
 
 
 def _mapping(used: MappingId) -> str:
