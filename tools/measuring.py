@@ -41,10 +41,12 @@ class Measured:
 
 def measure_process(command: Sequence[str]) -> tuple[float, int]:
     """Run a command, its output thrown away; return wall seconds and peak resident bytes."""
+    environment = {**os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     null = os.open(os.devnull, os.O_WRONLY)
     actions = [(os.POSIX_SPAWN_DUP2, null, 1)]
     start = perf_counter()
-    pid = os.posix_spawnp(command[0], list(command), os.environ, file_actions=actions)
+    pid = os.posix_spawnp(command[0], list(command), environment, file_actions=actions)
     _, status, usage = os.wait4(pid, 0)
     seconds = perf_counter() - start
     os.close(null)
