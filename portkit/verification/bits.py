@@ -7,6 +7,7 @@ from the source, by code that the conversion does not use.
 import json
 import os
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,18 +122,26 @@ def same_bytes(one: Extent, other: Extent) -> bool:
 
 def recompute(step: Step, source: Reader) -> "Array":
     """Return what a step makes, by einops where it rearranges and op by op where it does not."""
-    import einops
     import numpy as np
 
     arrays = tuple(as_array(source.fetch(spec.name), spec) for spec in step.sources)
     for op in step.ops:
         if isinstance(op, Rearrange):
-            sizes = {axis: int(size) for axis, size in op.sizes}
-            arrays = tuple(einops.rearrange(array, op.pattern, **sizes) for array in arrays)
+            arrays = tuple(_by_einops(op, array) for array in arrays)
         else:
             arrays = op.apply(arrays)
     made: Array = np.ascontiguousarray(arrays[0]).reshape(step.target.shape)
     return made
+
+
+def _by_einops(op: Rearrange, array: "Array") -> "Array":
+    import einops
+
+    sizes = {axis: int(size) for axis, size in op.sizes}
+    with warnings.catch_warnings():  # einops discourages axes that are keywords, such as `in`
+        warnings.simplefilter("ignore", RuntimeWarning)
+        moved: Array = einops.rearrange(array, op.pattern, **sizes)
+    return moved
 
 
 def compare_bits(step: Step, got: "Array", want: "Array", source: Reader) -> Check:
