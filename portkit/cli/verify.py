@@ -43,13 +43,14 @@ def command(targets: tuple[str, ...], *, against: str | None, **options: Any) ->
     results: dict[Path, Verification | PortkitError] = {}
     for path in paths:
         try:
-            results[path] = _verify(path, against, options, wanted)
+            verification = _verify(path, against, options, wanted)
         except PortkitError as error:
             results[path] = error
             console.complain(error.problems)
             continue
+        results[path] = verification
         if not (options["as_json"] or options["quiet"]):
-            say_verification(results[path])
+            say_verification(verification)
     if options["as_json"]:
         _say_as_json(results)
     elif len(paths) > 1 and not options["quiet"]:

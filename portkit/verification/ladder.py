@@ -57,7 +57,10 @@ class _Climb:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        return tuple(r for r in RUNGS if not self.options.rungs or r in self.options.rungs)
+        """The rungs asked for or, where none is, all that there is a way to climb."""
+        if self.options.rungs:
+            return tuple(rung for rung in RUNGS if rung in self.options.rungs)
+        return tuple(rung for rung in RUNGS if rung not in _RUNNING or not self._unknown())
 
     def rungs(self) -> Iterator[RungResult]:
         why_not = self._why_not_run()
@@ -78,14 +81,19 @@ class _Climb:
         """Return why the models cannot be run, or nothing."""
         if importlib.util.find_spec("torch") is None:
             return "torch is not installed"
-        for endpoint in (self.port.source, self.port.target):
-            if not _is_model(endpoint):
-                return f"no model is known whose tensors are called as {endpoint.scheme}'s"
+        unknown = self._unknown()
+        if unknown:
+            return f"no model is known whose tensors are called as {unknown}'s"
         if "torchvision" in (self.port.source.scheme, self.port.target.scheme) and (
             importlib.util.find_spec("torchvision") is None
         ):
             return "torchvision is not installed"
         return ""
+
+    def _unknown(self) -> str:
+        """Return the scheme of an end that is no model, or nothing."""
+        ends = (self.port.source, self.port.target)
+        return next((end.scheme for end in ends if not _is_model(end)), "")
 
     def _skeletons(self) -> "tuple[nn.Module, nn.Module]":
         """Return both models without their weights, for their configurations."""
@@ -138,8 +146,9 @@ class _Climb:
 
     def beyond(self) -> Iterator[str]:
         """Say what this verification is no evidence for."""
-        if self._why_not_run():
-            yield "what the models compute: they were not run"
+        why_not = self._why_not_run()
+        if why_not:
+            yield f"what the models compute: {why_not}"
             return
         from portkit.verification.battery import choose_sizes
 
