@@ -1,0 +1,91 @@
+"""`portkit verify`: what it takes, what it says, what its exit code means."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SMALL = "(num_classes=7, in_channels=2, width=0.0625, hidden=24, pooled=3)"
+SOURCE = f"fc-head:vgg11{SMALL}@random"
+NAME = "vgg11-conv-head.safetensors"
+BITS = ("--rungs", "coverage,bits")
+
+
+@pytest.fixture
+def port(run):
+    """Convert a small net in the current folder."""
+    assert run("convert", SOURCE, "conv-head", "-q").code == 0
+    return Path(NAME)
+
+
+def test_without_a_target_every_ported_file_is_proved(run, port):
+    ran = run("verify", *BITS)
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0] == f"found {port}"
+    assert lines[-1] == "verified"
+    assert "22 of 22 tensors, 175,820 bytes, are what the plan says" in ran.out
+
+
+def test_with_nothing_to_prove_nothing_is_found_out(run):
+    ran = run("verify")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "error: no ported file below this folder\n"
+        "  fix: name a TARGET, or `portkit convert SRC DST` first\n"
+    )
+
+
+def test_one_flipped_bit_is_a_no_and_its_tensor_is_named(run, port):
+    data = bytearray(port.read_bytes())
+    data[-2] ^= 1
+    port.write_bytes(data)
+    ran = run("verify", port, *BITS)
+    assert ran.code == 1
+    assert "FAIL classifier.6.bias: 1 of 7 elements differ, first at [6]" in ran.out
+    assert ran.out.splitlines()[-1] == "NOT verified"
+    found = run("verify", port, *BITS, "--json")
+    assert (found.code, found.json["passed"]) == (1, False)
+
+
+def test_several_targets_are_summed_up_and_a_no_outweighs_the_unknown(run, port):
+    good = Path("good.safetensors")
+    good.write_bytes(port.read_bytes())
+    data = bytearray(port.read_bytes())
+    data[-2] ^= 1
+    port.write_bytes(data)
+    ran = run("verify", good, port, "gone.safetensors", *BITS)
+    assert (ran.code, ran.err) == (1, "error: gone.safetensors: no such file\n")
+    assert ran.out.endswith(
+        "file                         verdict\n"
+        "good.safetensors             passed\n"
+        f"{NAME}  FAILED\n"
+        "gone.safetensors             not found out\n"
+    )
+
+
+def test_a_file_without_provenance_needs_its_source_named(run):
+    np.savez("w.npz", w=np.zeros(3, np.float32))
+    assert run("verify", "w.npz") == (
+        2,
+        "",
+        "error: w.npz: says nothing of where it came from\n  fix: name its source with --against\n",
+    )
+
+
+def test_another_source_can_be_named(run, port):
+    assert run("verify", port, "--against", SOURCE, *BITS).code == 0
+    ran = run("verify", port, "--against", f"{SOURCE}:1", *BITS)
+    assert ran.code == 1
+    assert "NOT verified" in ran.out
+
+
+def test_convert_verifies_at_once_when_asked(run):
+    ran = run("convert", "fc-head:alexnet" + SMALL + "@random", "conv-head", "--verify", "--json")
+    assert ran.code == 0, ran.err
+    assert [rung["rung"] for rung in ran.json["verification"]["rungs"]] == [
+        "coverage",
+        "bits",
+        "structure",
+        "outputs",
+    ]
