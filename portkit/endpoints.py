@@ -57,6 +57,11 @@ class Endpoint:
         return self.reference.scheme
 
     @property
+    def is_known(self) -> bool:
+        """Say whether this is a model that portkit itself can build."""
+        return bool(self.manifest and self.manifest.arguments)
+
+    @property
     def specs(self) -> Specs | None:
         return self.manifest.specs if self.manifest else None
 
@@ -94,27 +99,31 @@ def resolve_target(text: str, source: Endpoint, scheme: str = "") -> Endpoint:
     """Find the model that tensors are for: a head, a whole reference or a mapping's own scheme."""
     if text in (*HEADS, "torchvision"):
         reference = Reference(text, source.reference.arch)
-        if source.manifest is None or source.reference.scheme == "python":
+        if not source.is_known:
             fix = f"name the architecture: {text}:ARCH"
             raise PortkitError.at(text, f"{source} is no architecture of portkit's own", fix)
-        arguments = manifests.arguments_for(text, source.manifest)
-        return _model(Reference(text, reference.arch, arguments))
+        return _model(_like(source, reference))
     reference = parse_reference(text)
     if reference.weights and reference.scheme:
         raise PortkitError.at(text, "a target has no weights yet", f"write {reference.model}")
     if reference.scheme == "python":
         return Endpoint(reference, _factory_manifest(reference))
     if reference.scheme and reference.scheme != "demo":
-        if not reference.arguments and source.manifest and source.scheme != "python":
-            arguments = manifests.arguments_for(reference.scheme, source.manifest)
-            reference = Reference(reference.scheme, reference.arch, arguments)
-        return _model(reference)
+        return _model(reference if reference.arguments else _like(source, reference))
     if scheme and text == scheme:
         return Endpoint(Reference(text.split(":", 1)[0], text.partition(":")[2]), None)
     known = ", ".join((*HEADS, "torchvision:ARCH", "python:MODULE:FACTORY"))
     raise PortkitError.at(
         text, "is no model that tensors can be moved into", f"use one of: {known}"
     )
+
+
+def _like(source: Endpoint, reference: Reference) -> Reference:
+    """Give a target the arguments that its source's sizes ask for, where those are known."""
+    if source.manifest is None or not source.is_known:
+        return reference
+    arguments = manifests.arguments_for(reference.scheme, source.manifest)
+    return Reference(reference.scheme, reference.arch, arguments)
 
 
 def _model(reference: Reference) -> Endpoint:
