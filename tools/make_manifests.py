@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -97,7 +98,7 @@ def symbolic(trials: list[Shapes], values: list[Mapping[str, int]]) -> dict[str,
     return tensors
 
 
-def own_manifest(scheme: str, arch: str) -> dict[str, object]:
+def own_manifest(scheme: str, arch: str) -> dict[str, Any]:
     pooled = 6 if arch == "alexnet" else 7
     values = [{**TRIALS[0], "pooled": pooled}, *TRIALS[1:]]
     return {
@@ -112,7 +113,7 @@ def own_manifest(scheme: str, arch: str) -> dict[str, object]:
     }
 
 
-def torchvision_manifest(arch: str) -> dict[str, object]:
+def torchvision_manifest(arch: str) -> dict[str, Any]:
     free = ("num_classes", "in_channels")
     values = [{name: trial[name] for name in free} for trial in TRIALS]
     weights = torchvision.models.get_model_weights(arch)
@@ -129,14 +130,11 @@ def torchvision_manifest(arch: str) -> dict[str, object]:
     }
 
 
-def text_of(manifest: dict[str, object]) -> str:
+def text_of(manifest: dict[str, Any]) -> str:
     """Return a manifest as JSON with one tensor a line."""
     head = {key: value for key, value in manifest.items() if key != "tensors"}
-    tensors = manifest["tensors"]
-    if not isinstance(tensors, dict):
-        raise AssertionError("tensors are a dict")
     lines = ",\n".join(
-        f"    {json.dumps(name)}: {json.dumps(form)}" for name, form in tensors.items()
+        f"    {json.dumps(name)}: {json.dumps(form)}" for name, form in manifest["tensors"].items()
     )
     body = "".join(f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
     return f'{{\n{body}  "tensors": {{\n{lines}\n  }}\n}}\n'

@@ -92,11 +92,8 @@ def train(folder: Path) -> tuple[nn.Module, float]:
             cycle.step()
             total += loss.item()
         found = accuracy(net, tests[0][:2000], tests[1][:2000])
-        seconds = time.monotonic() - started
-        print(
-            f"epoch {epoch + 1}: loss {total * BATCH / len(images):.3f}, {found:.2f} %, {seconds:.0f} s",
-            flush=True,
-        )
+        loss, seconds = total * BATCH / len(images), time.monotonic() - started
+        print(f"epoch {epoch + 1}: loss {loss:.3f}, {found:.2f} %, {seconds:.0f} s", flush=True)
     return net, accuracy(net, *tests)
 
 
