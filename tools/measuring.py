@@ -58,16 +58,20 @@ def measure_process(command: Sequence[str]) -> tuple[float, int]:
 def measure_cases(
     cases: Iterable[Case], rounds: int, told: Callable[[str], None]
 ) -> list[Measured]:
-    """Run every case once a round, so that a slow moment of the machine meets all of them."""
+    """Run every case once a round, so that a slow moment of the machine meets all of them.
+
+    The first round warms the page cache and is not counted.
+    """
     results = [Measured(case) for case in cases]
-    for number in range(rounds):
+    for number in range(rounds + 1):
         for result in results:
-            told(f"round {number + 1} of {rounds}: {result.case.name}")
+            told(f"round {number} of {rounds}: {result.case.name}")
             _clear(result.case.output)
             seconds, peak = measure_process(result.case.command)
-            result.seconds.append(seconds)
-            result.peaks.append(peak)
             _clear(result.case.output)
+            if number:
+                result.seconds.append(seconds)
+                result.peaks.append(peak)
     return results
 
 

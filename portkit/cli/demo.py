@@ -24,15 +24,14 @@ class Shown:
     """Everything that the demo finds out."""
 
     verifications: tuple["Verification", ...]
-    unequal: tuple[str, ...]  # tensors that did not come back bit for bit
     tensors: int
-    accuracies: tuple[tuple[str, "Accuracy"], ...]
-    paired: "PairedResult"
+    unequal: tuple[str, ...]  # tensors that did not come back bit for bit
+    evaluated: tuple[tuple[str, "Accuracy", "PairedResult"], ...]  # each beside the original
 
     @property
     def passed(self) -> bool:
         proved = all(verification.passed for verification in self.verifications)
-        return proved and not self.unequal and self.paired.flips == 0
+        return proved and not self.unequal and not any(p.flips for _, _, p in self.evaluated)
 
 
 @click.command("demo")
@@ -69,9 +68,9 @@ def _show(folder: Path, *, in_words: bool) -> Shown:
     verifications = tuple(
         _port(source, target, folder / name, in_words=in_words) for source, target, name in legs
     )
-    unequal, tensors = _compare_bits(folder / _BACK)
-    accuracies, paired = _evaluate(folder)
-    return Shown(verifications, unequal, tensors, accuracies, paired)
+    tensors, unequal = _compare_bits(folder / _BACK)
+    files = (_SOURCE, str(folder / _OUT), str(folder / _BACK))
+    return Shown(verifications, tensors, unequal, _evaluate(files, in_words=in_words))
 
 
 def _port(source: str, target: str, output: Path, *, in_words: bool) -> "Verification":
@@ -95,7 +94,7 @@ def _port(source: str, target: str, output: Path, *, in_words: bool) -> "Verific
     return verification
 
 
-def _compare_bits(back: Path) -> tuple[tuple[str, ...], int]:
+def _compare_bits(back: Path) -> tuple[int, tuple[str, ...]]:
     """Compare what came back with what went out: names, shapes, dtypes and every bit."""
     from portkit.endpoints import open_weights, resolve_source
     from portkit.formats import as_array, open_reader
@@ -109,4 +108,76 @@ def _compare_bits(back: Path) -> tuple[tuple[str, ...], int]:
             one, two = (as_array(reader.fetch(name), spec) for reader in (ours, theirs))
             if one.tobytes() != two.tobytes():
                 unequal.append(name)
-    return tuple(unequal), len(names)
+    return len(names), tuple(unequal)
+
+
+def _evaluate(
+    references: tuple[str, ...], *, in_words: bool
+) -> tuple[tuple[str, "Accuracy", "PairedResult"], ...]:
+    """Run every model on the images that ship with portkit; compare each with the first."""
+    from portkit.api import load
+    from portkit.cli.bars import choose_progress
+    from portkit.evaluation.accuracy import evaluate_module
+    from portkit.evaluation.data import load_fashion, preprocess_fashion
+    from portkit.evaluation.metrics import compare_predictions, measure_accuracy
+
+    fashion = load_fashion()
+    images = preprocess_fashion(fashion.images)
+    progress = choose_progress(quiet=not in_words)
+    logits = [evaluate_module(load(one), images, progress=progress) for one in references]
+    return tuple(
+        (
+            reference,
+            measure_accuracy(mine, fashion.labels),
+            compare_predictions(logits[0], mine, fashion.labels),
+        )
+        for reference, mine in zip(references, logits, strict=True)
+    )
+
+
+def _say_results(shown: Shown) -> None:
+    back = (
+        f"{shown.tensors} of {shown.tensors} tensors came back bit for bit"
+        if not shown.unequal
+        else f"{len(shown.unequal)} of {shown.tensors} tensors differ: {', '.join(shown.unequal)}"
+    )
+    console.say_facts([("there", "and back: " + back)])
+    console.say()
+    rows = [
+        (
+            Path(reference).name,
+            f"{accuracy.share:.1%}",
+            f"{accuracy.low:.1%} to {accuracy.high:.1%}",
+            f"{accuracy.right} of {accuracy.total}",
+            str(paired.flips),
+        )
+        for reference, accuracy, paired in shown.evaluated
+    ]
+    heads = ("Fashion-MNIST test images", "accuracy", "95 % interval", "right", "flips")
+    console.say_table(heads, rows, right=(1, 2, 3, 4))
+    console.say()
+    if shown.passed:
+        console.say("the same net, three times", fg="green", bold=True)
+    else:
+        console.say("NOT the same net", fg="red", bold=True)
+
+
+def _as_dict(shown: Shown) -> dict[str, Any]:
+    from portkit.report.json import verification_as_dict
+
+    return {
+        "passed": shown.passed,
+        "verifications": [verification_as_dict(one) for one in shown.verifications],
+        "round_trip": {"tensors": shown.tensors, "unequal": list(shown.unequal)},
+        "evaluations": [
+            {
+                "reference": Path(reference).name,
+                "accuracy": accuracy.share,
+                "interval": [accuracy.low, accuracy.high],
+                "right": accuracy.right,
+                "images": accuracy.total,
+                "flips": paired.flips,
+            }
+            for reference, accuracy, paired in shown.evaluated
+        ],
+    }
