@@ -1,7 +1,8 @@
 """Build torch modules from endpoints and run them on numpy arrays."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from portkit.endpoints import Endpoint, open_weights
-from portkit.errors import PortkitError
+from portkit.errors import PortkitError, Problems
 from portkit.formats import as_array
 from portkit.formats.protocols import Reader
 from portkit.manifests.factory import build_factory
@@ -32,11 +33,7 @@ def load_module(endpoint: Endpoint, reader: Reader, dtype: torch.dtype) -> nn.Mo
     """Build an endpoint's model and give it a reader's tensors, without a second copy of them."""
     module = empty_module(endpoint)
     wanted = module.state_dict()
-    lacking = [n for n in wanted if n not in reader.specs and not n.endswith("num_batches_tracked")]
-    strange = [name for name in reader.specs if name not in wanted]
-    if lacking or strange:
-        what = f"lacks {lacking[:3] or 'nothing'}, has {strange[:3] or 'nothing'} too many"
-        raise PortkitError.at(str(endpoint), what)
+    _refuse_misfits(wanted, reader, str(endpoint))
     state = {
         name: _tensor(reader, reader.specs[name], dtype)
         if name in reader.specs
@@ -44,7 +41,25 @@ def load_module(endpoint: Endpoint, reader: Reader, dtype: torch.dtype) -> nn.Mo
         for name, tensor in wanted.items()
     }
     module.load_state_dict(state, assign=True)
-    return module.to(dtype).eval().requires_grad_(requires_grad=False)
+    return module.to(dtype).eval()
+
+
+def _refuse_misfits(wanted: Mapping[str, Tensor], reader: Reader, where: str) -> None:
+    """Raise PortkitError listing every tensor that the model and the reader do not share.
+
+    Only `num_batches_tracked` may be absent: files older than PyTorch 0.4.1 have none.
+    """
+    problems = Problems()
+    for name, tensor in wanted.items():
+        found = reader.specs.get(name)
+        if found is None and not name.endswith("num_batches_tracked"):
+            problems.add(reader.path, f"{where} needs {name} {list(tensor.shape)}, found none")
+        elif found is not None and found.shape != tuple(tensor.shape):
+            problems.add(reader.path, f"{where} needs {name} {list(tensor.shape)}, found {found}")
+    for name, spec in reader.specs.items():
+        if name not in wanted:
+            problems.add(reader.path, f"{where} has no place for {spec}")
+    problems.raise_if_any()
 
 
 def empty_module(endpoint: Endpoint) -> nn.Module:
@@ -74,7 +89,7 @@ def _tensor(reader: Reader, spec: TensorSpec, dtype: torch.dtype) -> Tensor:
 def run_module(module: nn.Module, images: "Array") -> dict[str, "Array"]:
     """Run a module on a batch `[N, …]` and return its outputs by name.
 
-    A single tensor is called `output`; tuples are numbered, dicts keep their keys.
+    A single tensor is called `output`; tuples are numbered, dicts and dataclasses keep their names.
     """
     floats = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     with torch.inference_mode():
@@ -82,32 +97,62 @@ def run_module(module: nn.Module, images: "Array") -> dict[str, "Array"]:
     return {name: tensor.numpy() for name, tensor in _named(made)}
 
 
-def _named(made: Any) -> Iterator[tuple[str, Tensor]]:
+def _named(made: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor of an answer under its path; raise PortkitError for what is none."""
     if isinstance(made, Tensor):
-        yield "output", made
-    elif isinstance(made, Mapping):
-        yield from ((str(key), value) for key, value in made.items() if isinstance(value, Tensor))
-    elif hasattr(made, "_asdict"):
-        yield from _named(made._asdict())
-    elif isinstance(made, list | tuple):
-        yield from ((str(i), value) for i, value in enumerate(made) if isinstance(value, Tensor))
-    else:
-        raise PortkitError.at("outputs", f"a {type(made).__name__} holds no tensor to compare")
+        yield name or "output", made
+    elif isinstance(made, bool | int | float):
+        yield name or "output", torch.tensor(made)
+    elif made is not None:
+        for key, part in _parts(made, name or "outputs"):
+            yield from _named(part, f"{name}.{key}" if name else str(key))
+
+
+def _parts(made: Any, where: str) -> Iterable[tuple[Any, Any]]:
+    if isinstance(made, Mapping):
+        return made.items()
+    if hasattr(made, "_asdict"):
+        return dict(made._asdict()).items()
+    if is_dataclass(made):
+        return [(field.name, getattr(made, field.name)) for field in fields(made)]
+    if isinstance(made, list | tuple):
+        return enumerate(made)
+    raise PortkitError.at(where, f"a {type(made).__name__} holds no tensor to compare")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a submodule was given first, and what it answered."""
+
+    given: "Array"
+    answered: "Array"
 
 
 @contextmanager
-def recorded(module: nn.Module, names: list[str]) -> Iterator[dict[str, "Array"]]:
-    """Keep what the named submodules answer while the block runs."""
-    seen: dict[str, Array] = {}
+def recorded(module: nn.Module, names: list[str]) -> Iterator[dict[str, Seen]]:
+    """Keep what the named submodules take and answer while the block runs."""
+    given: dict[str, Array] = {}
+    seen: dict[str, Seen] = {}
 
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                seen[name] = output.detach().clone().numpy()
+    def take(name: str) -> Any:
+        def hook(_module: nn.Module, inputs: Any) -> None:
+            if inputs and isinstance(inputs[0], Tensor):
+                given[name] = inputs[0].detach().clone().numpy()
 
         return hook
 
-    hooks = [module.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and name in given:
+                seen[name] = Seen(given[name], output.detach().clone().numpy())
+
+        return hook
+
+    hooks = []
+    for name in names:
+        layer = module.get_submodule(name)
+        hooks.append(layer.register_forward_pre_hook(take(name)))
+        hooks.append(layer.register_forward_hook(keep(name)))
     try:
         yield seen
     finally:

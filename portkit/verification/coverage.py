@@ -1,164 +1,103 @@
 """The coverage rung: every tensor is accounted for, and both models are configured alike."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from portkit.planning import Plan
+from portkit.porting import Port
 from portkit.tensors import Specs
-from portkit.verification.bits import open_artifact
+from portkit.verification.rereading import reopen
 from portkit.verification.results import Check, RungResult, rung_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from portkit.verification.configuration import Compared
+
 
 def check_coverage(
-    plan: Plan, source: Specs, artifact: Path, modules: "tuple[nn.Module, nn.Module] | None"
+    port: Port,
+    source: Specs,
+    artifact: Path,
+    modules: "tuple[nn.Module, nn.Module] | None",
 ) -> RungResult:
     """Compare the file's header with the plan and, where models are known, their configurations."""
-    with open_artifact(artifact) as reader:
+    plan = port.plan
+    with reopen(artifact) as reader:
         checks = [*_check_sources(plan, source), *_check_targets(plan, reader.specs)]
-    tensors = len(checks)
-    notes: tuple[str, ...] = ()
-    if modules:
-        checks += [*_check_facts(plan.facts, modules), *_check_alike(*modules)]
+    if port.target.specs is not None:
+        checks += _check_model(plan, port.target.specs)
     made, dropped = len(plan.made), len(plan.dropped)
-    summary = f"{tensors} tensors accounted for"
+    summary = f"{len(source)} source and {len(plan.steps)} target tensors accounted for"
     if made or dropped:
         summary += f" ({made} made anew, {dropped} dropped)"
+    notes = [f"{d.spec} is left behind: {d.because}" for d in plan.dropped[:3]]
+    notes += [f"{step.target} is made, {step.ops[0]}: {step.because}" for step in plan.made[:3]]
     if modules:
-        summary += f", {len(checks) - tensors} facts of configuration"
-    return rung_of("coverage", checks, summary, notes)
+        compared = _compare(plan, modules)
+        checks += compared.checks
+        notes += compared.notes
+        summary += f", {len(compared.checks)} settings alike"
+    wrong = sum(not check.passed for check in checks)
+    if wrong:
+        summary = f"{wrong} of {len(checks)} checks failed"
+    return rung_of("coverage", checks, summary, tuple(notes))
+
+
+def _compare(plan: Plan, modules: "tuple[nn.Module, nn.Module]") -> "Compared":
+    from portkit.verification.configuration import compare_configurations
+
+    return compare_configurations(plan, modules)
 
 
 def _check_sources(plan: Plan, source: Specs) -> Iterator[Check]:
-    """Make sure that every source tensor is used, dropped or tied, by name."""
-    used = {spec.name for step in plan.steps for spec in step.sources}
-    left = {d.spec.name for d in plan.dropped} | {t.spec.name for t in plan.tied}
+    """Make sure that every source tensor is used, dropped or tied, by name and form."""
+    planned = [spec for step in plan.steps for spec in step.sources]
+    planned += [dropped.spec for dropped in plan.dropped]
+    planned += [tied.spec for tied in plan.tied]
+    known = {spec.name for spec in planned}
+    for spec in dict.fromkeys(planned):
+        found = source.get(spec.name)
+        if found != spec:
+            what = f"the plan takes {spec.form}, the source has {found.form if found else 'none'}"
+            yield Check(spec.name, passed=False, what=what)
     for name, spec in source.items():
-        if name not in used | left:
-            yield Check(name, passed=False, what=f"source tensor {spec.form} goes nowhere")
-    for name in sorted((used | left) - source.keys()):
-        yield Check(name, passed=False, what="the plan takes a tensor that the source lacks")
+        where = "taken" if name in known else "goes nowhere"
+        yield Check(name, passed=name in known, what=f"source tensor {spec.form} {where}")
 
 
 def _check_targets(plan: Plan, found: Specs) -> Iterator[Check]:
     """Hold the file against the plan's targets: no more and no less."""
-    for name, spec in plan.targets.items():
-        if name not in found:
+    seen: set[str] = set()
+    for step in plan.steps:
+        name, spec = step.target.name, step.target
+        if name in seen:
+            yield Check(name, passed=False, what="the plan makes it twice")
+        elif name not in found:
             yield Check(name, passed=False, what=f"{spec.form} is missing from the file")
-        elif (found[name].shape, found[name].dtype) != (spec.shape, spec.dtype):
+        elif found[name] != spec:
             what = f"{found[name].form} in the file, the plan says {spec.form}"
             yield Check(name, passed=False, what=what)
         else:
             yield Check(name, passed=True, what=spec.form)
-    for name in found.keys() - plan.targets.keys():
-        yield Check(name, passed=False, what=f"{found[name].form} is in the file, not in the plan")
+        seen.add(name)
+    for name, spec in found.items():
+        if name not in seen:
+            yield Check(name, passed=False, what=f"{spec.form} is in the file, not in the plan")
 
 
-def _check_facts(
-    facts: Mapping[str, Any], modules: "tuple[nn.Module, nn.Module]"
-) -> Iterator[Check]:
-    """Hold what the mapping claims against both models."""
-    for side, module in zip(("source", "target"), modules, strict=True):
-        layers = list(module.named_modules())
-        for fact, stated, found in (
-            ("batchnorm_eps", facts.get("batchnorm_eps"), _values(layers, "BatchNorm", _eps)),
-            ("lrn", _lrn_fact(facts.get("lrn")), _values(layers, "LocalResponseNorm", _lrn)),
-            ("padding", facts.get("padding"), _values(layers, "Conv", _padding)),
-            ("pooling", _pool_fact(facts.get("pooling")), _values(layers, "MaxPool", _ceil)),
-        ):
-            if stated is None:
-                continue
-            wrong = [f"{name} has {value}" for name, value in found if value != stated]
-            what = f"{fact} {stated} in the {side}"
-            if wrong:
-                what = f"{fact} should be {stated} in the {side}: {wrong[0]}"
-            yield Check(fact, passed=not wrong, what=what)
-
-
-def _values(layers: Any, kind: str, read: Any) -> list[tuple[str, Any]]:
-    return [(name, read(layer)) for name, layer in layers if type(layer).__name__.startswith(kind)]
-
-
-def _eps(layer: Any) -> float:
-    return float(layer.eps)
-
-
-def _lrn(layer: Any) -> tuple[float, ...]:
-    return tuple(float(v) for v in (layer.size, layer.alpha, layer.beta, layer.k))
-
-
-def _lrn_fact(fact: Any) -> tuple[float, ...] | None:
-    return tuple(float(fact[key]) for key in ("size", "alpha", "beta", "k")) if fact else None
-
-
-def _padding(layer: Any) -> str:
-    return str(getattr(layer, "padding_mode", "zeros"))
-
-
-def _ceil(layer: Any) -> bool:
-    return bool(layer.ceil_mode)
-
-
-def _pool_fact(fact: Any) -> bool | None:
-    return bool(fact["ceil_mode"]) if fact and "ceil_mode" in fact else None
-
-
-# Kind of layer → the attributes that change what it computes.
-ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
-    "BatchNorm2d": ("eps", "track_running_stats"),
-    "LocalResponseNorm": ("size", "alpha", "beta", "k"),
-    "MaxPool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-    "AvgPool2d": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
-    "ReLU": (),
-    "ReLU6": (),
-    "LeakyReLU": ("negative_slope",),
-    "ELU": ("alpha",),
-    "GELU": ("approximate",),
-    "SiLU": (),
-    "Sigmoid": (),
-    "Tanh": (),
-    "Softmax": ("dim",),
-}
-
-
-def _check_alike(source: "nn.Module", target: "nn.Module") -> Iterator[Check]:
-    """Compare layers that own no tensors, or more than tensors, kind by kind."""
-    ours, theirs = _configurations(source), _configurations(target)
-    for kind in ATTRIBUTES:
-        one, other = ours.get(kind, Counter()), theirs.get(kind, Counter())
-        if not one or not other:
-            continue  # a functional call on one side: structure and outputs compare that
-        missing, extra = one - other, other - one
-        what = f"{sum(one.values())} {kind} layers alike"
-        if missing or extra:
-            listed = [f"{n}× {text}" for text, n in (missing or extra).items()]
-            side = "target lacks" if missing else "target also has"
-            what = f"{side} {kind} {', '.join(listed)}"
-            if missing and extra:
-                what += f", has {', '.join(f'{n}× {text}' for text, n in extra.items())} instead"
-        yield Check(kind, passed=not (missing or extra), what=what)
-    for side, module in (("source", source), ("target", target)):
-        training = [name for name, layer in module.named_modules() if layer.training]
-        what = f"{side} in eval mode"
-        if training:
-            what = f"{side}: {training[0] or 'the whole model'} is in training mode"
-        yield Check("eval mode", passed=not training, what=what)
-
-
-def _configurations(module: "nn.Module") -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
-    for layer in module.modules():
-        kind = type(layer).__name__
-        if kind in ATTRIBUTES:
-            text = ", ".join(f"{name}={_pair(getattr(layer, name))}" for name in ATTRIBUTES[kind])
-            found.setdefault(kind, Counter())[text] += 1
-    return found
-
-
-def _pair(value: Any) -> Any:
-    """Write 2 and (2, 2) alike."""
-    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+def _check_model(plan: Plan, model: Specs) -> Iterator[Check]:
+    """Make sure that the plan leaves nothing of the target model at its initial value."""
+    targets = plan.targets
+    for name, spec in model.items():
+        found = targets.get(name)
+        if found is None:
+            what = f"{spec.form} of the target model stays at its initial value"
+            yield Check(name, passed=False, what=what)
+        elif found.shape != spec.shape:
+            what = f"the target model has {spec.form}, the plan makes {found.form}"
+            yield Check(name, passed=False, what=what)
+    for name in targets:
+        if name not in model:
+            yield Check(name, passed=False, what="the target model has no such tensor")

@@ -5,11 +5,13 @@ inputs: how many times the source's own rounding error a port is away from the t
 measure up to about 3, the weakest fault of a whole model some hundreds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from portkit.errors import PortkitError
 from portkit.verification.results import Check, Tolerances
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 FLOOR = 4 * 2.0**-24  # of the largest reference value: float32 cannot be asked for more
 STRUCTURE = 1e-12  # of the largest reference value, in float64
+WITHOUT_EXACT = 1e-5  # of the largest value, where the source cannot run in float64
+NOISES = 8  # times the source's float32 error: an atol below that is about rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,99 +29,149 @@ class Evidence:
 
     port: "Array"
     source: "Array"
-    exact: "Array"
+    exact: "Array | None"  # None where the source cannot run in float64
+
+
+def refuse_tolerances(tolerances: Tolerances) -> None:
+    """Raise PortkitError for tolerances that mean nothing, or loosen ρ without a reason."""
+    for name in ("atol", "rtol", "rho"):
+        value = getattr(tolerances, name)
+        if value is not None and not 0 <= value < float("inf"):
+            raise PortkitError.at("", f"{name} must be a number from 0 on, found {value}")
+    if tolerances.strict_atol and tolerances.atol is None:
+        raise PortkitError.at("", "a strict atol needs one", "add --atol")
+    default = Tolerances()
+    if tolerances.rho > default.rho and not tolerances.because:
+        what = f"ρ ≤ {tolerances.rho:g} is looser than {default.rho:g}"
+        raise PortkitError.at("", what, "say why with --because")
 
 
 def refuse_form(subject: str, got: "Array", want: "Array") -> Check | None:
     """Return a failed check where arrays cannot be compared at all; nothing broadcasts."""
+    what = ""
     if got.shape != want.shape:
-        return Check(
-            subject, passed=False, what=f"shape {list(got.shape)}, expected {list(want.shape)}"
-        )
-    if got.size == 0:
-        return Check(subject, passed=False, what="nothing to compare: the output is empty")
-    if got.dtype.kind != want.dtype.kind:
-        return Check(subject, passed=False, what=f"dtype {got.dtype}, expected {want.dtype}")
-    for name, array in (("the port", got), ("the source", want)):
-        wrong = int(np.count_nonzero(~np.isfinite(array)))
-        if wrong:
-            what = f"{wrong} of {array.size} values of {name} are not finite"
-            return Check(subject, passed=False, what=what)
-    return None
+        what = f"shape {list(got.shape)}, expected {list(want.shape)}"
+    elif got.size == 0:
+        what = "nothing to compare: the output is empty"
+    elif got.dtype.kind != want.dtype.kind:
+        what = f"dtype {got.dtype}, expected {want.dtype}"
+    else:
+        for name, array in (("the port", got), ("the source", want)):
+            wrong = int(np.count_nonzero(~np.isfinite(array)))
+            if wrong and not what:
+                what = f"{wrong} of {array.size} values of {name} are not finite"
+    return Check(subject, passed=False, what=what) if what else None
 
 
 def judge_structure(subject: str, got: "Array", exact: "Array", tolerances: Tolerances) -> Check:
-    """Compare two float64 results: 1e-12 of the largest reference value, and `atol` where given."""
+    """Compare two float64 results: 1e-12 of the largest reference value, and what is asked for.
+
+    A given tolerance must be met, too. It replaces the gate only where a reason is given.
+    """
     refused = refuse_form(subject, got, exact)
     if refused:
         return refused
-    difference = np.abs(got - exact)
-    worst, scale = float(difference.max()), float(np.abs(exact).max())
-    gate = STRUCTURE * max(scale, np.finfo(np.float64).tiny)
-    if tolerances.atol is not None:
-        gate = min(gate, tolerances.atol)
-    ok = bool(worst <= gate)
-    what = f"max |port - source| {worst:.2g} in float64, gate {gate:.2g}{_where(difference, ok=ok)}"
-    return Check(subject, ok, what, {"max_abs": worst, "gate": gate, "scale": scale})
+    difference = np.abs(got.astype(np.float64) - exact)
+    scale = float(np.abs(exact).max())
+    own = np.full(exact.shape, STRUCTURE * scale)
+    gate, words = own, f"gate {STRUCTURE * scale:.2g}"
+    if _asks(tolerances):
+        asked = _allowed(exact, tolerances)
+        gate = asked if tolerances.because else np.minimum(own, asked)
+        words += f" and {_asked(tolerances)}" if not tolerances.because else ""
+        if tolerances.because:
+            words = f"{_asked(tolerances)}, because: {tolerances.because}"
+    wrong = int(np.count_nonzero(~(difference <= gate)))
+    worst = float(difference.max())
+    what = f"max |port - source| {worst:.2g} in float64, {words}"
+    if wrong:
+        what = f"{wrong} of {difference.size} values differ, {what}{_worst(difference)}"
+    return Check(subject, wrong == 0, what, {"max_abs": worst, "scale": scale})
 
 
 def judge_output(subject: str, evidence: Evidence, tolerances: Tolerances) -> Check:
     """Compare a float32 output by its distance from the truth, in units of the source's own."""
     for array in (evidence.source, evidence.exact):
-        refused = refuse_form(subject, evidence.port, array)
+        refused = None if array is None else refuse_form(subject, evidence.port, array)
         if refused:
             return refused
     numbers = measure(evidence)
-    by_rho = bool(numbers["rho"] <= tolerances.rho)
-    if tolerances.atol is None and tolerances.rtol is None:
-        what = f"ρ {numbers['rho']:.2f} (gate {tolerances.rho:g})"
-        if tolerances.rho_warn < numbers["rho"] <= tolerances.rho:
-            what += f", above {tolerances.rho_warn:g}: look at it"
-        passed = by_rho
-    else:
-        passed, what = _judge_tolerance(evidence, numbers, tolerances, by_rho=by_rho)
-    difference = np.abs(evidence.port.astype(np.float64) - evidence.source)
-    return Check(subject, passed, what + _where(difference, ok=passed), numbers)
+    ok, words = _judge_noise(evidence, numbers, tolerances)
+    if _asks(tolerances):
+        ok, words = _judge_asked(evidence, numbers, tolerances, (ok, words))
+    if not ok:
+        difference = np.abs(evidence.port.astype(np.float64) - evidence.source)
+        words += _worst(difference)
+    return Check(subject, ok, words, numbers)
 
 
-def _judge_tolerance(
-    evidence: Evidence, numbers: dict[str, float], tolerances: Tolerances, *, by_rho: bool
+def _judge_noise(
+    evidence: Evidence, numbers: Mapping[str, float], tolerances: Tolerances
+) -> tuple[bool, str]:
+    """Judge by ρ or, where there is no float64 source, by a share of the largest value."""
+    if evidence.exact is None:
+        gate = WITHOUT_EXACT * numbers["scale"]
+        ok = bool(numbers["max_abs"] <= gate)
+        return ok, f"max |port - source| {numbers['max_abs']:.2g}, gate {gate:.2g} (no float64)"
+    rho = numbers["rho"]
+    ok = bool(rho <= tolerances.rho)
+    words = f"ρ {rho:.2f}, gate {tolerances.rho:g}"
+    if ok and rho > tolerances.rho_warn:
+        words += f", above {tolerances.rho_warn:g}: unusual for a correct port"
+    if ok and tolerances.because and not _asks(tolerances):
+        words += f", because: {tolerances.because}"
+    if not ok:
+        words += f"; max |port - source| {numbers['max_abs']:.2g}, noise {numbers['noise']:.2g}"
+    return ok, words
+
+
+def _judge_asked(
+    evidence: Evidence,
+    numbers: Mapping[str, float],
+    tolerances: Tolerances,
+    by_noise: tuple[bool, str],
 ) -> tuple[bool, str]:
     """Hold |port - source| ≤ atol + rtol·|source|, or say that rounding alone exceeds it."""
+    fits, words = by_noise
     source = evidence.source.astype(np.float64)
-    atol = tolerances.atol or 0.0
-    rtol = tolerances.rtol or 0.0
     difference = np.abs(evidence.port.astype(np.float64) - source)
-    excess = difference - (atol + rtol * np.abs(source))
-    wrong = int(np.count_nonzero(~(excess <= 0)))
-    needed = float(np.max(difference - rtol * np.abs(source)))
-    asked = f"atol {atol:g}" + (f", rtol {rtol:g}" if rtol else "")
+    wrong = int(np.count_nonzero(~(difference <= _allowed(source, tolerances))))
+    asked = _asked(tolerances)
+    if wrong == 0 and fits:
+        return True, f"max |port - source| {numbers['max_abs']:.2g}, {asked}; {words}"
     if wrong == 0:
-        return (
-            True,
-            f"max |port - source| {numbers['max_abs']:.2g}, {asked}, ρ {numbers['rho']:.2f}",
-        )
+        if tolerances.because:
+            return True, f"{asked} holds, {words}; because: {tolerances.because}"
+        return False, f"{asked} holds, but {words}; a looser gate needs a reason (--because)"
     noise = numbers["noise"]
-    if not tolerances.strict_atol and by_rho and atol < 8 * noise:
-        what = f"{asked} is below this model's float32 noise ({noise:.2g})"
-        return True, f"{what}; judged by ρ = {numbers['rho']:.2f}"
-    what = f"{wrong} of {difference.size} values exceed {asked}"
-    return False, f"{what}; atol {needed:.2g} would pass; ρ {numbers['rho']:.2f}"
+    within = (tolerances.atol or 0.0) < NOISES * noise
+    if fits and within and not tolerances.strict_atol:
+        return True, f"{_about_noise(asked, tolerances, noise)}; judged by ρ = {numbers['rho']:.2f}"
+    needed = float(np.max(difference - (tolerances.rtol or 0.0) * np.abs(source)))
+    what = f"{wrong} of {difference.size} values exceed {asked}, atol {needed:.2g} would pass"
+    return False, f"{what}; {words}"
+
+
+def _about_noise(asked: str, tolerances: Tolerances, noise: float) -> str:
+    if (tolerances.atol or 0.0) < noise:
+        return f"{asked} is below this model's float32 noise ({noise:.2g})"
+    return f"{asked} is within {NOISES} times this model's float32 noise ({noise:.2g})"
 
 
 def measure(evidence: Evidence) -> dict[str, float]:
     """Return ρ and the figures that are reported but never gate."""
     port, source = (array.astype(np.float64) for array in (evidence.port, evidence.source))
-    exact = evidence.exact
+    exact = source if evidence.exact is None else evidence.exact
     scale = float(np.abs(exact).max())
     noise = float(np.abs(source - exact).max())
     unit = max(noise, FLOOR * scale, float(np.finfo(np.float32).tiny))
     error = float(np.abs(port - exact).max())
-    power = float(np.square(exact).sum())
     rest = float(np.square(port - exact).sum())
+    power = float(np.square(exact).sum())
     norms = float(np.linalg.norm(port) * np.linalg.norm(exact))
+    numbers = {} if evidence.exact is None else {"rho": error / unit}
     return {
-        "rho": error / unit,
+        **numbers,
         "max_abs": float(np.abs(port - source).max()),
         "noise": noise,
         "scale": scale,
@@ -127,8 +181,26 @@ def measure(evidence: Evidence) -> dict[str, float]:
     }
 
 
-def _where(difference: "Array", *, ok: bool) -> str:
-    if ok:
-        return ""
+def _asks(tolerances: Tolerances) -> bool:
+    return tolerances.atol is not None or tolerances.rtol is not None
+
+
+def _allowed(reference: "Array", tolerances: Tolerances) -> "Array":
+    """Return the largest difference let through, element by element."""
+    allowed: Array = (tolerances.atol or 0.0) + (tolerances.rtol or 0.0) * np.abs(reference)
+    return allowed
+
+
+def _asked(tolerances: Tolerances) -> str:
+    given = [("atol", tolerances.atol), ("rtol", tolerances.rtol)]
+    return ", ".join(f"{name} {_plain(value)}" for name, value in given if value is not None)
+
+
+def _plain(value: float) -> str:
+    """Write 1e-05 as people type it: 1e-5."""
+    return f"{value:g}".replace("e-0", "e-")
+
+
+def _worst(difference: "Array") -> str:
     at = np.unravel_index(int(difference.argmax()), difference.shape)
     return f"; worst at {list(map(int, at))}"

@@ -1,0 +1,53 @@
+"""Pairing the outputs of two models by name: a missing one is a failure, never left out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from portkit.verification.results import Check
+
+if TYPE_CHECKING:
+    from portkit.formats.protocols import Array
+
+Answers = Mapping[str, "Array"]
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """One output on all sides, the port's first, in one form; or why there is no such thing."""
+
+    subject: str
+    values: "tuple[Array, ...]"
+    why_not: str = ""
+
+    @property
+    def refusal(self) -> Check:
+        return Check(self.subject, passed=False, what=self.why_not)
+
+
+def pair_outputs(where: str, sides: tuple[Answers, ...]) -> Iterator[Paired]:
+    """Pair what the port and one or two runs of the source answered to one batch."""
+    names = list(dict.fromkeys(name for side in sides for name in side))
+    if not names:
+        yield Paired(where, (), "no output to compare")
+    for name in names:
+        subject = where if len(names) == 1 else f"{where}: {name}"
+        lacking = [i for i, side in enumerate(sides) if name not in side]
+        if lacking:
+            who, found = ("port", sides[0]) if 0 in lacking else ("source", sides[lacking[0]])
+            known = ", ".join(map(repr, found)) or "none"
+            yield Paired(subject, (), f"the {who} has no output {name!r}, it has {known}")
+        else:
+            yield Paired(subject, _in_one_form(tuple(side[name] for side in sides)))
+
+
+def is_averaged(port: "Array", source: "Array") -> bool:
+    """Say whether one side is a score map `[N, C, h, w]` and the other its logits `[N, C]`."""
+    return {port.ndim, source.ndim} == {2, 4}
+
+
+def _in_one_form(values: "tuple[Array, ...]") -> "tuple[Array, ...]":
+    """Average score maps over their places where the other side has logits."""
+    if not is_averaged(values[0], values[-1]):
+        return values
+    return tuple(value.mean(axis=(2, 3)) if value.ndim == 4 else value for value in values)

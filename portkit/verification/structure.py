@@ -1,0 +1,47 @@
+"""The structure rung: the same function, as both models show in float64 on the same inputs."""
+
+import torch
+
+from portkit.planning import Plan
+from portkit.verification.battery import Batch
+from portkit.verification.comparing import pair_outputs
+from portkit.verification.judging import judge_structure
+from portkit.verification.layers import first_difference
+from portkit.verification.results import Check, RungResult, Status, Tolerances, rung_of
+from portkit.verification.running import Pair, RunError
+
+
+def check_structure(
+    pair: Pair, batches: tuple[Batch, ...], plan: Plan, tolerances: Tolerances
+) -> RungResult:
+    """Compare both models in float64; where they differ, name the first layer that does."""
+    if pair.inexact:
+        return RungResult("structure", Status.NOT_CHECKED, pair.inexact)
+    checks: list[Check] = []
+    for batch in batches:
+        exact = pair.source.answer(batch, torch.float64)
+        try:
+            found = pair.target.answer(batch, torch.float64)
+        except RunError as error:
+            checks.append(Check("target", passed=False, what=f"cannot run {error}"))
+            continue
+        checks += [
+            judge_structure(paired.subject, paired.values[0], paired.values[1], tolerances)
+            if paired.values
+            else paired.refusal
+            for paired in pair_outputs(batch.shown, (found, exact))
+        ]
+    if not all(check.passed for check in checks):
+        checks += first_difference(pair, batches[0].images[:1], plan)
+    return rung_of("structure", checks, _sum_up(checks, batches))
+
+
+def _sum_up(checks: list[Check], batches: tuple[Batch, ...]) -> str:
+    shares = [
+        check.numbers["max_abs"] / (check.numbers["scale"] or 1.0)
+        for check in checks
+        if "max_abs" in check.numbers
+    ]
+    inputs = sum(len(batch.images) for batch in batches)
+    worst = f"max |port - source| {max(shares):.1g} of the largest value" if shares else "nothing"
+    return f"{worst}, float64, {inputs} inputs"
