@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
 
 from portkit.errors import PortkitError
 from portkit.tensors import DType, Specs, TensorSpec
@@ -71,7 +72,9 @@ def factory_specs(text: str) -> Specs:
     """Return a factory's headers, from the meta device or, where that fails, from a real build."""
     import_factory(text)
     try:
-        module = _called(text, meta=True)
+        with catch_warnings():
+            simplefilter("ignore")  # torch warns once a tensor that loads weights there do nothing
+            module = _called(text, meta=True)
     except PortkitError:
         module = _called(text, meta=False)
     return specs_of(module, f"python:{text}")

@@ -196,20 +196,25 @@ def _bind(dim: Dim, length: int, template: Template, found: dict[str, int]) -> N
 def check_specs(specs: Specs, manifest: Manifest, where: str) -> None:
     """Compare a file's tensors with a model's; raise PortkitError listing every misfit."""
     problems = Problems()
-    missing = [n for n in manifest.specs if n not in specs and not n.endswith(OPTIONAL)]
-    unexpected = [name for name in specs if name not in manifest.specs]
-    for names, verb in ((missing, "lacks"), (unexpected, "does not know")):
-        table = manifest.specs if verb == "lacks" else specs
-        subject = "the file" if verb == "lacks" else "the model"
-        for name in names[:_SHOWN]:
-            problems.add(where, f"{subject} {verb} {table[name]}")
-        if len(names) > _SHOWN:
-            problems.add(where, f"and {len(names) - _SHOWN} more that {subject} {verb}")
-    for name in manifest.specs.keys() & specs.keys():
-        wanted, found = manifest.specs[name], specs[name]
-        if wanted.shape != found.shape or not alike(wanted.dtype, found.dtype):
-            problems.add(where, f"the file has {found}, the model {wanted.form}")
+    wanted = manifest.specs
+    lacks = [s for n, s in wanted.items() if n not in specs and not n.endswith(OPTIONAL)]
+    strange = [spec for name, spec in specs.items() if name not in wanted]
+    unlike = [(specs[n], s) for n, s in wanted.items() if n in specs and not _fits(specs[n], s)]
+    listings = (
+        ([f"the file lacks {spec}" for spec in lacks], "that the file lacks"),
+        ([f"the model does not know {spec}" for spec in strange], "that the model does not know"),
+        ([f"the file has {found}, the model {s.form}" for found, s in unlike], "that do not fit"),
+    )
+    for lines, rest in listings:
+        for line in lines[:_SHOWN]:
+            problems.add(where, line)
+        if len(lines) > _SHOWN:
+            problems.add(where, f"and {len(lines) - _SHOWN} more {rest}")
     problems.raise_if_any()
+
+
+def _fits(found: TensorSpec, wanted: TensorSpec) -> bool:
+    return found.shape == wanted.shape and alike(wanted.dtype, found.dtype)
 
 
 def alike(wanted: DType, found: DType) -> bool:

@@ -6,7 +6,7 @@ overlapping 3×3 max pools of stride 2, three linear layers; no local response n
 
 from torch import Tensor, nn
 
-from portkit.models.heads import HeadSizes, build_head
+from portkit.models.heads import HeadSizes, build_head, refuse_small
 from portkit.models.init import initialise
 
 WIDTHS = (1, 3, 6, 4, 4)  # channels of each convolution, in units of the first one's
@@ -52,9 +52,12 @@ class AlexNet(nn.Module):
             nn.MaxPool2d(3, 2),
         )
         self.classifier = build_head(head, HeadSizes(five, pooled, hidden, num_classes, dropout))
+        # Backwards from a p×p map: three pools of 3/2 need 8p+7, the first convolution 32p+31.
+        self.least = 32 * (pooled if head == "conv" else 1) + 31
         initialise(self, init, seed)
 
     def forward(self, images: Tensor) -> Tensor:
+        refuse_small(images, self.least)
         scores: Tensor = self.classifier(self.features(images))
         return scores
 

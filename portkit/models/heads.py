@@ -49,7 +49,7 @@ def _fc_head(sizes: HeadSizes) -> nn.Sequential:
 def _conv_head(sizes: HeadSizes) -> nn.Sequential:
     """Map `[N, C, h, w]` to scores `[N, num_classes, h-p+1, w-p+1]`; convolutions 0, 3 and 6."""
     return nn.Sequential(
-        WholeWindowConv2d(sizes.channels, sizes.hidden, sizes.pooled),
+        nn.Conv2d(sizes.channels, sizes.hidden, sizes.pooled),
         nn.ReLU(inplace=True),
         nn.Dropout(sizes.dropout),
         nn.Conv2d(sizes.hidden, sizes.hidden, 1),
@@ -59,18 +59,11 @@ def _conv_head(sizes: HeadSizes) -> nn.Sequential:
     )
 
 
-class WholeWindowConv2d(nn.Conv2d):
-    """A convolution without padding that says how large its input must be."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Slide over `[N, C, h, w]`; raise ValueError where the kernel does not fit once."""
-        needed, found = self.kernel_size, features.shape[-2:]
-        if found[0] < needed[0] or found[1] < needed[1]:
-            raise ValueError(
-                f"the feature map is {found[0]}×{found[1]}, the head needs at least "
-                f"{needed[0]}×{needed[1]}: use an input of at least the training size"
-            )
-        return super().forward(features)
+def refuse_small(images: Tensor, least: int) -> None:
+    """Raise ValueError where images `[N, C, H, W]` are too small for one answer."""
+    height, width = images.shape[-2:]
+    if height < least or width < least:
+        raise ValueError(f"images of {height}×{width}, the net needs at least {least}×{least}")
 
 
 class SpatialMean(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from portkit.models.heads import HeadSizes, build_head
+from portkit.models.heads import HeadSizes, build_head, refuse_small
 from portkit.models.init import initialise
 
 Block = tuple[int | str, ...]  # kernel sizes, and "lrn"
@@ -64,9 +64,11 @@ class VGG(nn.Module):
         self.features = nn.Sequential(*layers)
         sizes = HeadSizes(base * WIDTHS[-1], pooled, hidden, num_classes, dropout)
         self.classifier = build_head(head, sizes)
+        self.least = 32 * (pooled if head == "conv" else 1)  # five pools halve it
         initialise(self, init, seed)
 
     def forward(self, images: Tensor) -> Tensor:
+        refuse_small(images, self.least)
         scores: Tensor = self.classifier(self.features(images))
         return scores
 
