@@ -1,6 +1,7 @@
 """`portkit verify`: prove ported files, by provenance or against a source that is named."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from portkit.cli.options import (
     read_rungs,
     tolerance_options,
 )
-from portkit.errors import PortkitError
+from portkit.errors import PortkitError, Problem
 
 if TYPE_CHECKING:
     from portkit.verification import Options, Verification
@@ -41,21 +42,22 @@ def command(targets: tuple[str, ...], *, against: str | None, **options: Any) ->
     wanted = read_options(options)
     paths = tuple(map(Path, targets)) or _find_all(announce=not options["as_json"])
     results: dict[Path, Verification | PortkitError] = {}
+    verdicts: dict[Path, int] = {}
     for path in paths:
         try:
             verification = _verify(path, against, options, wanted)
         except PortkitError as error:
-            results[path] = error
+            results[path], verdicts[path] = error, 2
             console.complain(error.problems)
             continue
-        results[path] = verification
+        results[path], verdicts[path] = verification, verdict_of(verification, wanted)
         if not (options["as_json"] or options["quiet"]):
             say_verification(verification)
     if options["as_json"]:
         _say_as_json(results)
     elif len(paths) > 1 and not options["quiet"]:
-        _summarise(results, wanted)
-    return _code_of([_verdict(result, wanted) for result in results.values()])
+        _summarise(verdicts)
+    return _code_of(tuple(verdicts.values()))
 
 
 def _find_all(*, announce: bool) -> tuple[Path, ...]:
@@ -109,31 +111,34 @@ def say_verification(verification: "Verification") -> None:
 
 
 def verdict_of(verification: "Verification", wanted: "Options") -> int:
-    """Return 0 for a proof, 1 for a refutation, 2 where a rung could not be climbed."""
+    """Return 0 for a proof, 1 for a refutation, 2 where torch is missing for rungs that need it.
+
+    Rungs for which there is no model to run are said not to be checked, and change nothing.
+    """
     from portkit.verification import Status
 
     statuses = [result.status for result in verification.rungs]
     if Status.FAILED in statuses:
         return 1
-    unasked = not wanted.rungs
-    if not verification.passed or (unasked and Status.NOT_CHECKED in statuses):
+    if not verification.passed:
+        return 2
+    if not wanted.rungs and Status.NOT_CHECKED in statuses and find_spec("torch") is None:
+        what = "is not installed: the models were not run"
+        fix = "install it, or ask for what needs none: --rungs coverage,bits"
+        console.complain([Problem("torch", what, fix)])
         return 2
     return 0
 
 
-def _verdict(result: "Verification | PortkitError", wanted: "Options") -> int:
-    return 2 if isinstance(result, PortkitError) else verdict_of(result, wanted)
-
-
-def _code_of(verdicts: list[int]) -> int:
+def _code_of(verdicts: tuple[int, ...]) -> int:
     """Return one code for all files: a refutation outweighs what could not be found out."""
     return 1 if 1 in verdicts else max(verdicts)
 
 
-def _summarise(results: Mapping[Path, "Verification | PortkitError"], wanted: "Options") -> None:
+def _summarise(verdicts: Mapping[Path, int]) -> None:
     words = ("passed", "FAILED", "not found out")
-    rows = [(str(path), words[_verdict(result, wanted)]) for path, result in results.items()]
     console.say()
+    rows = [(str(path), words[verdict]) for path, verdict in verdicts.items()]
     console.say_table(("file", "verdict"), rows)
 
 
