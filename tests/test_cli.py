@@ -366,9 +366,27 @@ def test_a_mapping_of_one_s_own_grows_from_the_skeleton(run):
         "next      portkit mappings check m.yaml w.npz v.npz\n"
     )
     assert Path("m.yaml").read_text() == SKELETON
-    ran = run("mappings", "check", "m.yaml")
+    ran = run("mappings", "check", "m.yaml", "w.npz", "v.npz")
+    assert (ran.code, ran.err) == (2, MISFITS)
+    filled = SKELETON.replace("  # - ", "  - ").replace("  #   ops", "    ops")
+    filled = filled.replace('  - {drop: "w", because: why}\n', "")
+    Path("m.yaml").write_text(filled.replace("… -> …", "a (b c) -> a b c"))
+    ran = run("mappings", "check", "m.yaml", "w.npz", "v.npz")
+    said = "m.yaml:17: w: (b c) is 6 long: give sizes for all but one of ['b', 'c']"
+    assert (ran.code, ran.err) == (2, f"error: {said}\n")
+    text = Path("m.yaml").read_text()
+    Path("m.yaml").write_text(text.replace('b c"}]', 'b c", sizes: {c: 2}}]'))
+    ran = run("mappings", "check", "m.yaml", "w.npz", "v.npz")
     assert (ran.code, ran.err) == (0, "")
+    assert ran.out.endswith("m.yaml   w.npz → v.npz: 3 tensors, 1 dropped, 1 made\n")
 
+
+MISFITS = """\
+error: m.yaml: no rule takes w F64[2, 6]
+error: m.yaml: no rule takes n F64[]
+error: m.yaml: nothing gives k F64[2, 3, 2], which v.npz needs
+error: m.yaml: nothing gives extra F64[5], which v.npz needs
+"""
 
 SKELETON = """\
 # Fill this in until the following command is content; it says what is missing, line by

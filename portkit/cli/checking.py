@@ -26,13 +26,24 @@ def open_end(text: str) -> Endpoint:
 
 
 def check_between(file: str, source: str, target: str) -> Iterator[Checked]:
-    """Plan one mapping file between two ends."""
+    """Plan one mapping file between two ends; a file as target shows what is wanted."""
     try:
-        port = make_port(_with_weights(source), target, Path(file))
+        if parse_reference(target).scheme or not Path(target).is_file():
+            plan = make_port(_with_weights(source), target, Path(file)).plan
+        else:
+            plan = _plan_towards_file(load_mapping(Path(file)), source, target)
     except PortkitError as error:
         yield error
         return
-    yield file, f"{port.source.reference.model or source} → {target}: {_sum_up(port.plan)}"
+    yield file, f"{source} → {target}: {_sum_up(plan)}"
+
+
+def _plan_towards_file(portmap: PortMap, source: str, target: str) -> Plan:
+    """Plan towards the tensors of a file, such as weights that somebody else has converted."""
+    start = resolve_source(_with_weights(source), scheme=portmap.source)
+    end = open_end(target)
+    ends = Ends(start.specs or {}, end.specs, start.parameters, (source, target))
+    return make_plan(portmap, ends)
 
 
 def check_file(file: str) -> Iterator[Checked]:

@@ -1,0 +1,25 @@
+"""`portkit demo`: what a newcomer runs first."""
+
+from pathlib import Path
+
+
+def test_the_demo_proves_both_ports_and_finds_no_flip(run):
+    found = run("demo", "--json").json
+    assert found["passed"] is True
+    assert found["round_trip"]["unequal"] == []
+    assert [one["flips"] for one in found["evaluations"]] == [0, 0, 0]
+    assert {one["right"] for one in found["evaluations"]} == {found["evaluations"][0]["right"]}
+    assert found["evaluations"][0]["accuracy"] >= 0.9
+    rungs = [[rung["status"] for rung in one["rungs"]] for one in found["verifications"]]
+    assert rungs == [["passed"] * 4] * 2
+    assert list(Path().iterdir()) == []
+
+
+def test_what_is_kept_can_be_kept_again(run, monkeypatch):
+    from portkit.cli import demo
+
+    monkeypatch.setattr(demo, "_evaluate", lambda *_, **__: ())
+    for _ in range(2):
+        assert run("demo", "--keep", "kept").code == 0
+    names = sorted(path.name for path in Path("kept").iterdir())
+    assert names == ["fashion-conv-head.safetensors", "fashion-fc-head.safetensors"]
