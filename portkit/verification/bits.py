@@ -46,7 +46,7 @@ def check_bits(plan: Plan, source: Reader, artifact: Path, progress: Progress) -
 def _notes(plan: Plan, *, independent: bool) -> Iterator[str]:
     blind = sum(bool(step.blind) for step in plan.steps)
     if blind:
-        yield f"shapes prove nothing for {blind} of {len(plan.steps)} tensors: a wrong one would fit"
+        yield f"shapes prove nothing for {blind} of {len(plan.steps)} tensors: wrong ones would fit"
     if not independent:
         yield "re-read by portkit's own reader: this format has no second one"
 

@@ -17,7 +17,8 @@ class Paired:
     """One output on all sides, the port's first, in one form; or why there is no such thing."""
 
     subject: str
-    values: "tuple[Array, ...]"
+    name: str
+    values: "tuple[Array, ...]" = ()
     why_not: str = ""
 
     @property
@@ -29,16 +30,17 @@ def pair_outputs(where: str, sides: tuple[Answers, ...]) -> Iterator[Paired]:
     """Pair what the port and one or two runs of the source answered to one batch."""
     names = list(dict.fromkeys(name for side in sides for name in side))
     if not names:
-        yield Paired(where, (), "no output to compare")
+        yield Paired(where, "", why_not="no output to compare")
     for name in names:
         subject = where if len(names) == 1 else f"{where}: {name}"
         lacking = [i for i, side in enumerate(sides) if name not in side]
         if lacking:
             who, found = ("port", sides[0]) if 0 in lacking else ("source", sides[lacking[0]])
             known = ", ".join(map(repr, found)) or "none"
-            yield Paired(subject, (), f"the {who} has no output {name!r}, it has {known}")
+            why_not = f"the {who} has no output {name!r}, it has {known}"
+            yield Paired(subject, name, why_not=why_not)
         else:
-            yield Paired(subject, _in_one_form(tuple(side[name] for side in sides)))
+            yield Paired(subject, name, _in_one_form(tuple(side[name] for side in sides)))
 
 
 def is_averaged(port: "Array", source: "Array") -> bool:

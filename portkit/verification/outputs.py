@@ -6,7 +6,7 @@ import torch
 
 from portkit.verification.battery import Batch, Trial
 from portkit.verification.comparing import is_averaged, pair_outputs
-from portkit.verification.judging import Evidence, judge_output
+from portkit.verification.judging import Evidence, judge_output, noise_share
 from portkit.verification.results import Check, RungResult, Tolerances, rung_of
 from portkit.verification.running import Answers, Pair, RunError
 
@@ -14,17 +14,34 @@ from portkit.verification.running import Answers, Pair, RunError
 def check_outputs(pair: Pair, trials: tuple[Trial, ...], tolerances: Tolerances) -> RungResult:
     """Compare every batch, some of them again, in another order and one image alone."""
     batches = tuple({trial.of.shown: trial.of for trial in trials}.values())
+    pair.target.round()
     if not pair.inexact:
         for batch in batches:
             pair.source.answer(batch, torch.float64)
     for batch in batches:
         pair.source.answer(batch, torch.float32)
     pair.source.let_go()
-    checks = [check for trial in trials for check in _judge(pair, trial, tolerances)]
+    shares = {} if pair.inexact else _noise_shares(pair, batches)
+    checks = [check for trial in trials for check in _judge(pair, trial, shares, tolerances)]
     return rung_of("outputs", checks, _sum_up(checks, trials), tuple(_notes(pair, checks, batches)))
 
 
-def _judge(pair: Pair, trial: Trial, tolerances: Tolerances) -> Iterator[Check]:
+def _noise_shares(pair: Pair, batches: tuple[Batch, ...]) -> dict[str, float]:
+    """Return the source's float32 error over all batches, by output."""
+    answers = [
+        (pair.source.answer(batch, torch.float32), pair.source.answer(batch, torch.float64))
+        for batch in batches
+    ]
+    names = dict.fromkeys(name for rounded, _ in answers for name in rounded)
+    return {
+        name: noise_share((r[name], e[name]) for r, e in answers if name in r and name in e)
+        for name in names
+    }
+
+
+def _judge(
+    pair: Pair, trial: Trial, shares: dict[str, float], tolerances: Tolerances
+) -> Iterator[Check]:
     try:
         found = pair.target.answer(trial.given, torch.float32)
     except RunError as error:
@@ -36,7 +53,8 @@ def _judge(pair: Pair, trial: Trial, tolerances: Tolerances) -> Iterator[Check]:
     for paired in pair_outputs(trial.given.shown, sides):
         if paired.values:
             port, source, *rest = paired.values
-            evidence = Evidence(port, source, rest[0] if rest else None)
+            share = shares.get(paired.name, 0.0)
+            evidence = Evidence(port, source, rest[0] if rest else None, share)
             yield judge_output(paired.subject, evidence, tolerances)
         else:
             yield paired.refusal

@@ -63,6 +63,11 @@ class Model:
         self._progress.advance(len(batch.images))
         return found
 
+    def round(self) -> None:
+        """Round the weights to float32, where the model is built, to hold half as much."""
+        if self._module is not None:
+            self.module(torch.float32)
+
     def let_go(self) -> None:
         """Free the weights; what was answered stays."""
         self._module = None
