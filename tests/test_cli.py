@@ -226,6 +226,8 @@ def test_json_is_one_document_and_nothing_else(run):
 def test_large_outputs_are_split(run, folder):
     assert run("convert", SOURCE, "conv-head", "--shard-size", "100kB", "-q").code == 0
     assert (folder / "vgg11-conv-head.safetensors.index.json").is_file()
+    ran = run("convert", SOURCE, "conv-head", "--shard-size", "100kB", "--force")
+    assert ran.out.endswith("next      portkit verify vgg11-conv-head.safetensors.index.json\n")
 
 
 def test_a_plan_shows_every_tensor_with_its_marks(run):
@@ -324,6 +326,7 @@ def test_inspect_prints_json(run, tensors):
     np.savez("w.npz", **tensors)
     found = run("inspect", "w.npz", "--json").json
     assert found["tensors"][1] == {"name": "conv.bias", "dtype": "F32", "shape": [5], "bytes": 20}
+    assert (found["metadata"], found["provenance"]) == ({}, None)
     assert [one["reference"] for one in run("inspect", "w.npz", "w.npz", "--json").json] == [
         "w.npz"
     ] * 2

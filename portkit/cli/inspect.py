@@ -147,13 +147,18 @@ def _show_side_by_side(found: list[Inspected]) -> None:
 
 
 def _as_dict(found: Inspected) -> dict[str, Any]:
-    from portkit.cli.summary import spec_as_dict
+    import json
 
+    from portkit.cli.summary import spec_as_dict
+    from portkit.provenance import KEY
+
+    provenance = found.metadata.get(KEY)
     return {
         "reference": found.reference,
         "model": found.model,
         "tensors": [{**spec_as_dict(spec), "bytes": spec.nbytes} for spec in found.specs.values()],
         "elements": found.elements,
         "bytes": found.nbytes,
-        "metadata": dict(found.metadata),
+        "metadata": {key: text for key, text in found.metadata.items() if key != KEY},
+        "provenance": json.loads(provenance) if provenance else None,
     }

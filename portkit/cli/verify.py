@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 def command(targets: tuple[str, ...], *, against: str | None, **options: Any) -> int:
     """Prove TARGET against its source; without TARGET, every ported file below this folder."""
     wanted = read_options(options)
-    paths = tuple(map(Path, targets)) or _find_all(announce=not options["as_json"])
+    silent = options["as_json"] or options["quiet"]
+    paths = tuple(map(Path, targets)) or _find_all(announce=not silent)
     results: dict[Path, Verification | PortkitError] = {}
     verdicts: dict[Path, int] = {}
     for path in paths:
@@ -51,11 +52,11 @@ def command(targets: tuple[str, ...], *, against: str | None, **options: Any) ->
             console.complain(error.problems)
             continue
         results[path], verdicts[path] = verification, verdict_of(verification, wanted)
-        if not (options["as_json"] or options["quiet"]):
+        if not silent:
             say_verification(verification)
     if options["as_json"]:
         _say_as_json(results)
-    elif len(paths) > 1 and not options["quiet"]:
+    elif len(paths) > 1 and not silent:
         _summarise(verdicts)
     return _code_of(tuple(verdicts.values()))
 

@@ -41,7 +41,7 @@ _DEFAULT = OutputOptions()
 class Converted:
     """What happened: the file that was written, by which plan, and what it says of itself."""
 
-    output: Path
+    output: Path  # the index, where the tensors are split over files
     plan: Plan
     provenance: Provenance
     nbytes: int  # of tensors
@@ -66,7 +66,8 @@ def convert_port(
         with formats.open_writer(output, layout, force=options.force) as writer:
             run_plan(plan, reader, writer, progress)
     nbytes = sum(step.target.nbytes for step in plan.steps)
-    return Converted(output, plan, provenance, nbytes)
+    index = output.with_name(f"{output.name}.index.json")
+    return Converted(index if options.shard_bytes else output, plan, provenance, nbytes)
 
 
 def _phase(plan: Plan, reader: Reader) -> int:
