@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_files import make_files
+from bench_files import make_files, make_large_file
 from measuring import Case, Measured, markdown_table, measure_cases, ratio
 
 _LOAD_SAVE = """
@@ -117,6 +117,16 @@ def _cases(folder: Path) -> list[Case]:
     ]  # fmt: skip
 
 
+def _large_cases(folder: Path) -> list[Case]:
+    portkit = str(Path(sys.executable).with_name("portkit"))
+    source, out = str(folder / "large.safetensors"), folder / "out.safetensors"
+    words = (portkit, "convert", source, "blocks", "--mapping", str(folder / "large.yaml"))
+    return [
+        Case("`cp`", ("cp", source, str(out)), out),
+        Case("`portkit convert`, reshape only", (*words, "-o", str(out), "-q"), out, "1.1 × `cp`"),
+    ]
+
+
 def _warm_ratios(folder: Path) -> dict[int, float]:
     """Return the ratio to `cp` inside a warm process, by the place of its case."""
     files = {1: "vgg16.safetensors", 2: "zip.pth", 3: "legacy.pth", 5: "keras.safetensors"}
@@ -147,23 +157,36 @@ def _rows(results: list[Measured], warm: dict[int, float]) -> list[list[str]]:
     ]
 
 
+def _told(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _bench_vgg(folder: Path, rounds: int) -> str:
+    _told("making 553 MB files")
+    make_files(folder)
+    results = measure_cases(_cases(folder), rounds, _told)
+    warm = _warm_ratios(folder)
+    heads = ("VGG-16, 553 MB", "seconds", "× `cp`", "× `cp`, warm", "peak MiB", "budget")
+    return markdown_table(heads, _rows(results, warm))
+
+
+def _bench_large(folder: Path, rounds: int) -> str:
+    _told("making a 5 GB file")
+    make_large_file(folder)
+    results = measure_cases(_large_cases(folder), rounds, _told)
+    heads = ("38 tensors, 5.1 GB", "seconds", "× `cp`", "× `cp`, warm", "peak MiB", "budget")
+    return markdown_table(heads, _rows(results, {}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--large", action="store_true", help="a 5 GB file instead of VGG-16")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     options = parser.parse_args()
-
-    def told(text: str) -> None:
-        print(text, file=sys.stderr)
-
+    bench = _bench_large if options.large else _bench_vgg
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
-        told("making 553 MB files")
-        make_files(folder)
-        results = measure_cases(_cases(folder), options.rounds, told)
-        warm = _warm_ratios(folder)
-    heads = ("VGG-16, 553 MB", "seconds", "× `cp`", "× `cp`, warm", "peak MiB", "budget")
-    print(markdown_table(heads, _rows(results, warm)))
+        print(bench(Path(name), options.rounds))
     print("\nA new output file, no fsync, page cache warm, whole process; medians of interleaved")
     print(f"rounds ({options.rounds}); warm: inside a process that has done it before.")
 

@@ -41,6 +41,15 @@ rules:
   - map: "{{n:linear}}.bias -> classifier.{{linear[n]}}.bias"
 """
 
+LARGE = """portkit: 1
+from: layers
+to: blocks
+for: [any]
+rules:
+  - map: "layer.{i}.weight -> block.{i+1}.kernel"
+    ops: [{rearrange: "out in -> out in 1 1"}]
+"""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 _SAVE = """
@@ -101,6 +110,13 @@ def write_pth(source: Path, output: Path, serialization: str) -> None:
     words = [sys.executable, "-c", _SAVE, str(source), str(output), serialization]
     subprocess.run(words, check=True)
     order.unlink()
+
+
+def make_large_file(folder: Path) -> None:
+    """Write 5 GB of tensors as a language model has them, and a mapping that renames them."""
+    shapes = {f"layer.{i}.weight": (8192, 4096) for i in range(38)}
+    write_random_safetensors(folder / "large.safetensors", shapes)
+    (folder / "large.yaml").write_text(LARGE)
 
 
 def make_files(folder: Path) -> None:
