@@ -3,15 +3,15 @@
 import json
 import struct
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from portkit import formats
 from portkit.conversion import OutputOptions, convert_port
 from portkit.porting import make_port, port_of
 from portkit.progress import SILENT
-from portkit.tensors import DType, TensorSpec
+from portkit.tensors import DType, Extent, TensorSpec
 from portkit.verification import Options, Status, Verification, verify_port
 from portkit.verification.bits import check_bits
 from portkit.verification.rereading import CHUNK, reopen, same_bytes
@@ -87,8 +87,8 @@ SQUARE = "classifier.3.weight"  # [24, 24, 1, 1]
 CONV = "features.4.weight"  # [8, 4, 3, 3]
 
 FAULTS = {
-    "one bit": (flip_bit(FC, 700, 3), FC, "1 of 6912 elements differ, first at [2, 13, 2, 1]: "
-                "bit 3 of it is turned"),
+    "one bit": (flip_bit(FC, 700, 3), FC, ("1 of 6912 elements differ, first at [2, 13, 2, 1]: "
+                "bit 3 of it is turned")),
     "a sign": (flip_bit("features.0.bias", 1, 31), "features.0.bias", "bit 31 of it is turned"),
     "a swap": (swap("features.22.weight", "features.25.weight"), "features.22.weight",
                "it equals source features.25.weight, 9216 of 9216 elements"),
@@ -292,8 +292,6 @@ def test_runs_of_bytes_are_compared_to_the_last(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     size = 2 * CHUNK + 5
     one.write_bytes(bytes(size))
-    from portkit.tensors import Extent
-
     extents = Extent(one, 0, size), Extent(other, 3, size)
     other.write_bytes(b"abc" + bytes(size))
     assert same_bytes(*extents)
@@ -306,12 +304,9 @@ def test_runs_of_bytes_are_compared_to_the_last(tmp_path):
 
 
 def test_specs_read_twice_agree(artifact):
-    from portkit import formats
-
     with reopen(artifact) as plain, formats.open_reader(artifact) as ours:
         assert dict(plain.specs) == dict(ours.specs)
         assert plain.metadata == dict(ours.metadata)
         assert all(plain.fetch(name) == ours.fetch(name) for name in plain.specs)
         first = plain.specs["features.0.weight"]
     assert first == TensorSpec("features.0.weight", (4, 3, 3, 3), DType.F32)
-    assert isinstance(artifact, Path)

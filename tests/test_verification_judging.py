@@ -68,15 +68,19 @@ def test_what_cannot_be_compared_fails(got, want, said):
             2e-5,
             Tolerances(atol=1.5e-5),
             True,
-            "atol 1.5e-5 is within 8 times this model's float32 noise (1.1e-05); "
-            "judged by ρ = 1.82",
+            (
+                "atol 1.5e-5 is within 8 times this model's float32 noise (1.1e-05); "
+                "judged by ρ = 1.82"
+            ),
         ),
         (
             2e-5,
             Tolerances(atol=1e-5, strict_atol=True),
             False,
-            "2 of 6 values exceed atol 1e-5, atol 2e-05 would pass; ρ 1.82, gate 8; "
-            "worst at [1, 2]",
+            (
+                "2 of 6 values exceed atol 1e-5, atol 2e-05 would pass; ρ 1.82, gate 8; "
+                "worst at [1, 2]"
+            ),
         ),
         (
             2e-5,
@@ -88,15 +92,19 @@ def test_what_cannot_be_compared_fails(got, want, said):
             3e-4,
             Tolerances(atol=1e-3),
             False,
-            "atol 0.001 holds, but ρ 27.27, gate 8; max |port - source| 0.0003, noise 1.1e-05; "
-            "a looser gate needs a reason (--because); worst at [1, 2]",
+            (
+                "atol 0.001 holds, but ρ 27.27, gate 8; max |port - source| 0.0003, noise 1.1e-05; "
+                "a looser gate needs a reason (--because); worst at [1, 2]"
+            ),
         ),
         (
             3e-4,
             Tolerances(atol=1e-3, because="weights in bf16"),
             True,
-            "atol 0.001 holds, ρ 27.27, gate 8; max |port - source| 0.0003, noise 1.1e-05; "
-            "because: weights in bf16",
+            (
+                "atol 0.001 holds, ρ 27.27, gate 8; max |port - source| 0.0003, noise 1.1e-05; "
+                "because: weights in bf16"
+            ),
         ),
         (
             1e-4,
@@ -153,22 +161,28 @@ def test_without_a_float64_source_a_share_of_the_largest_value_is_the_gate():
             5e-12,
             Tolerances(),
             False,
-            "1 of 6 values differ, max |port - source| 5e-12 in float64, gate 4e-12; "
-            "worst at [1, 2]",
+            (
+                "1 of 6 values differ, max |port - source| 5e-12 in float64, gate 4e-12; "
+                "worst at [1, 2]"
+            ),
         ),
         (
             5e-12,
             Tolerances(atol=1e-5),
             False,
-            "1 of 6 values differ, max |port - source| 5e-12 in float64, gate 4e-12 and atol 1e-5; "
-            "worst at [1, 2]",
+            (
+                "1 of 6 values differ, max |port - source| 5e-12 in float64, "
+                "gate 4e-12 and atol 1e-5; worst at [1, 2]"
+            ),
         ),
         (
             2e-12,
             Tolerances(atol=1e-12),
             False,
-            "1 of 6 values differ, max |port - source| 2e-12 in float64, gate 4e-12 and atol 1e-12"
-            "; worst at [1, 2]",
+            (
+                "1 of 6 values differ, max |port - source| 2e-12 in float64, "
+                "gate 4e-12 and atol 1e-12; worst at [1, 2]"
+            ),
         ),
         (
             5e-6,
