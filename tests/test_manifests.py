@@ -110,8 +110,8 @@ def test_the_vgg16_that_everyone_knows():
             {},
             (
                 "torchvision:resnet50: torchvision has no 'resnet50' that portkit knows\n"
-                "  fix: use one of: alexnet, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, "
-                "vgg19_bn"
+                "  fix: use one of: alexnet, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, "
+                "vgg19, vgg19_bn"
             ),
         ),
         (
