@@ -19,7 +19,7 @@ from portkit.tensors import DType, Extent, Specs, TensorSpec
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
-CHUNK = 1 << 18  # bytes of either file compared at once, in buffers that stay in the cache
+CHUNK = 1 << 19  # bytes of either file compared at once, in buffers that stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
