@@ -69,7 +69,8 @@ def _provenance(raw: Any) -> Provenance:
         raise TypeError("no JSON object")
     texts: dict[str, Any] = {key: raw[key] for key in ("version", "source", "target")}
     texts["scaling"] = raw.get("scaling", "")
-    lists: dict[str, Any] = {key: tuple(raw.get(key, ())) for key in ("route", "initialised", "dropped", "before")}
+    keys = ("route", "initialised", "dropped", "before")
+    lists: dict[str, Any] = {key: tuple(raw.get(key, ())) for key in keys}
     for value in (*texts.values(), *(item for items in lists.values() for item in items)):
         if not isinstance(value, str):
             raise TypeError(f"{value!r} is no text")

@@ -256,7 +256,8 @@ def _narrowed(wide: "Array", spec: TensorSpec) -> "Array":
     import numpy as np
 
     if spec.dtype is DType.BOOL:
-        return wide != 0
+        truth: Array = wide != 0
+        return truth
     width = spec.dtype.itemsize
     bits = wide.astype(np.int64).view(np.uint64).astype(f"<u{width}")
     narrowed: Array = bits.view(spec.dtype.carrier)
