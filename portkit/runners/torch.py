@@ -13,7 +13,7 @@ from portkit.endpoints import Endpoint, open_weights
 from portkit.errors import PortkitError, Problems
 from portkit.formats import as_array
 from portkit.formats.protocols import Reader
-from portkit.manifests.factory import build_factory
+from portkit.manifests.factory import build_factory, import_factory
 from portkit.models.building import build
 from portkit.tensors import DType, TensorSpec
 
@@ -71,6 +71,18 @@ def empty_module(endpoint: Endpoint) -> nn.Module:
         raise PortkitError.at(str(endpoint), "no model is known that has these tensors")
     with torch.device("meta"):
         return build(reference.scheme, reference.arch, **reference.arguments)
+
+
+def skeleton(endpoint: Endpoint) -> nn.Module:
+    """Return an endpoint's model for its configuration alone: on the meta device if it can be."""
+    if endpoint.reference.scheme != "python":
+        return empty_module(endpoint)
+    try:
+        with torch.device("meta"):
+            made = import_factory(endpoint.reference.arch)()
+    except Exception:  # whatever a factory of the user's raises where there are no values
+        return empty_module(endpoint)
+    return made.eval() if isinstance(made, nn.Module) else empty_module(endpoint)
 
 
 def _tensor(reader: Reader, spec: TensorSpec, dtype: torch.dtype) -> Tensor:

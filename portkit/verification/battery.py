@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from portkit.endpoints import Endpoint
+from portkit.errors import PortkitError
 from portkit.evaluation.data import load_fashion, load_photos
 from portkit.planning import Plan
 
@@ -78,16 +79,18 @@ class Sizes:
 def choose_sizes(plan: Plan, source: Endpoint, asked: Size | None) -> Sizes:
     """Return three sizes (even, odd, H≠W) where the port allows them, up to its limits.
 
-    A mapping that states no valid sizes between two known models claims all of them.
+    A mapping that states no valid sizes between two known models claims all of them. Raise
+    PortkitError where a size is asked for that the mapping makes no claim about.
     """
-    if asked is not None:
-        return Sizes((asked,), f"images of other sizes than {asked[0]}×{asked[1]} px")
     valid = plan.facts.get("valid_sizes")
+    (low, high), (left, right) = (valid["h"], valid["w"]) if valid else ((0, 0), (0, 0))
+    shown = f"{low}–{high}" + ("" if (low, high) == (left, right) else f" × {left}–{right}") + " px"
+    if asked is not None:
+        if valid and not (low <= asked[0] <= high and left <= asked[1] <= right):
+            what = f"the mapping makes a claim for {shown} only"
+            raise PortkitError.at(f"{asked[0]}×{asked[1]}", what)
+        return Sizes((asked,), f"images of other sizes than {asked[0]}×{asked[1]} px")
     if valid:
-        (low, high), (left, right) = valid["h"], valid["w"]
-        shown = f"{low}–{high} × {left}–{right} px"
-        if valid["h"] == valid["w"]:
-            shown = f"{low}–{high} px"
         return Sizes(_within((low, high), (left, right)), f"images outside {shown}")
     size = training_size(source)
     if source.scheme == "python" or source.manifest is None:

@@ -74,16 +74,16 @@ class _Climb:
             fix = f"use some of: {', '.join(RUNGS)}"
             raise PortkitError.at("", f"no rung is called {unknown[0]!r}", fix)
         why_not = self.why_not_run()
+        skeletons = None if why_not else self._skeletons()
         with open_weights(self.port.source) as reader:
             if "coverage" in self.wanted:
-                modules = None if why_not else self._skeletons()
-                yield check_coverage(self.port, reader.specs, self.artifact, modules)
+                yield check_coverage(self.port, reader.specs, self.artifact, skeletons)
             if "bits" in self.wanted:
                 yield check_bits(self.port.plan, reader, self.artifact, self.progress)
-        if why_not:
+        if skeletons is None:
             yield from (RungResult(rung, Status.NOT_CHECKED, why_not) for rung in self.running)
         elif self.running:
-            yield from self._run()
+            yield from self._run(self._inputs(skeletons[0]))
 
     def why_not_run(self) -> str:
         """Return why the models cannot be run, or nothing."""
@@ -97,13 +97,15 @@ class _Climb:
             return "torchvision is not installed"
         return ""
 
-    def _skeletons(self) -> "tuple[nn.Module, nn.Module]":
-        """Return both models without their weights, for their configurations."""
-        from portkit.runners.torch import empty_module
+    def _skeletons(self) -> "tuple[nn.Module, nn.Module] | None":
+        """Return both models without their weights, where a rung asks for their settings."""
+        if not self.running and "coverage" not in self.wanted:
+            return None
+        from portkit.runners.torch import skeleton
 
-        return empty_module(self.port.source).eval(), empty_module(self.port.target).eval()
+        return skeleton(self.port.source).eval(), skeleton(self.port.target).eval()
 
-    def _run(self) -> Iterator[RungResult]:
+    def _run(self, inputs: "Inputs") -> Iterator[RungResult]:
         from portkit.verification.battery import (
             count_forwards,
             exact_batches,
@@ -118,7 +120,7 @@ class _Climb:
         tolerances, quick = self.options.tolerances, self.options.quick
         refuse_tolerances(tolerances)
         pair = self._pair()
-        batches = make_batches(self._inputs(), quick=quick)
+        batches = make_batches(inputs, quick=quick)
         trials = make_trials(batches, quick=quick)
         forwards = count_forwards(batches, trials, self.running)
         self.progress.start("running models", forwards, "inputs")
@@ -135,12 +137,11 @@ class _Climb:
         finally:
             self.progress.finish()
 
-    def _inputs(self) -> "Inputs":
+    def _inputs(self, source: "nn.Module") -> "Inputs":
         """Return what the source takes, told by its first layer; raise PortkitError."""
-        from portkit.runners.torch import empty_module
         from portkit.verification.battery import guess_inputs
 
-        inputs = guess_inputs(empty_module(self.port.source), self._sizes().tried)
+        inputs = guess_inputs(source, self._sizes().tried)
         if inputs is None:
             what = "its first layer is neither a Conv2d nor a Linear: what it takes is not known"
             fix = "verify what needs no inputs: --rungs coverage,bits"

@@ -99,12 +99,27 @@ def _notes(pair: Pair, checks: list[Check], batches: tuple[Batch, ...]) -> Itera
     worst = max(judged, key=lambda check: check.numbers.get("rho", 0.0), default=None)
     if worst is not None:
         yield _describe(worst)
+        if not worst.passed and "rho" in worst.numbers:
+            yield _suggest(worst.numbers["rho"])
         told = [check for check in judged if check.passed and "atol" in check.what]
         if told:
             yield max(told, key=lambda check: "judged by" in check.what).what
     averaged = _averaged(pair, batches[0])
     if averaged:
         yield averaged
+
+
+def _suggest(rho: float) -> str:
+    """Say what such a ρ usually comes from, as measured on catalogued faults."""
+    usual = next(words for most, words in _USUAL if rho <= most)
+    return f"ρ of {rho:.2g} is usual for {usual}"
+
+
+_USUAL = (
+    (5e3, "weights or arithmetic in half precision, TF32, another batch norm epsilon"),
+    (5e4, "bfloat16, 8-bit weights, a missing bias"),
+    (float("inf"), "another structure or other weights"),
+)
 
 
 def _describe(check: Check) -> str:
