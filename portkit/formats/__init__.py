@@ -4,6 +4,7 @@ A format is a module with `open_reader(path)` and, where it can be written, `ope
 layout)`, and a line in the table.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -48,26 +49,42 @@ FORMATS: Mapping[str, Known] = MappingProxyType(
         ".onnx": Known("portkit.formats.onnx", writable=False),
     }
 )
+_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's old magic, pickled
 READABLE = tuple(FORMATS)
 WRITABLE = tuple(suffix for suffix, known in FORMATS.items() if known.writable)
 
 
 @contextmanager
 def open_reader(path: Path) -> Iterator[Reader]:
-    """Open a tensor file by its suffix, or by its first bytes; raise PortkitError."""
+    """Open a tensor file by its first bytes, or else its suffix; raise PortkitError."""
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(_recognise(path).open_reader(path))
+        except OSError as error:
+            raise PortkitError.at(path, f"cannot be read: {error.strerror or error}") from error
+        _refuse_broken_names(reader)
+        yield reader
+
+
+def _recognise(path: Path) -> Any:
     if path.is_dir():
         raise PortkitError.at(path, "is a folder", "name the file inside it")
     if not path.exists():
         raise PortkitError.at(path, "no such file")
-    known = _known(path) or _by_content(path)
+    known = _by_content(path) or _known(path)
     if known is None:
         fix = f"use one of: {', '.join(READABLE)}"
         raise PortkitError.at(path, f"unknown file type {path.suffix!r}", fix)
+    return _module(known)
+
+
+def _refuse_broken_names(reader: Reader) -> None:
+    """Refuse names that are no text, which could be neither printed nor written."""
     try:
-        with _module(known).open_reader(path) as reader:
-            yield reader
-    except OSError as error:
-        raise PortkitError.at(path, f"cannot be read: {error.strerror or error}") from error
+        "".join(reader.specs).encode()
+    except UnicodeEncodeError as error:
+        what = f"a tensor's name is no text: {error.object[error.start : error.end]!a} in it"
+        raise PortkitError.at(reader.path, what) from None
 
 
 @contextmanager
@@ -119,14 +136,13 @@ def _known(path: Path) -> Known | None:
 
 
 def _by_content(path: Path) -> Known | None:
-    """Recognise a file without a telling suffix, such as a download, by its first bytes."""
-    from portkit.formats.torch import LEGACY_START
-
-    try:
-        with path.open("rb") as file:
-            start = file.read(16)
-    except OSError as error:
-        raise PortkitError.at(path, f"cannot be read: {error.strerror}") from None
-    if start[:4] == b"PK\3\4" or start.startswith(LEGACY_START):
+    """Recognise a file by its first bytes: a download without suffix, or with a wrong one."""
+    with path.open("rb") as file:
+        start = file.read(16)
+        size = os.fstat(file.fileno()).st_size
+    if start.startswith(_LEGACY_TORCH):
         return FORMATS[".pth"]
-    return FORMATS[".safetensors"] if start[8:9] == b"{" else None
+    if start[:4] == b"PK\3\4":  # .npz and .pth are both zips
+        return FORMATS[".npz" if path.name.lower().endswith(".npz") else ".pth"]
+    fits = 8 + int.from_bytes(start[:8], "little") <= size
+    return FORMATS[".safetensors"] if start[8:9] == b"{" and fits else None

@@ -3,12 +3,15 @@
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from portkit.errors import PortkitError
 from portkit.tensors import Extent
 
-_CHUNK = 8 << 20  # bytes a plain copy holds at once
+_CHUNK = 1 << 20  # bytes a plain copy holds at once
+Watch: TypeAlias = Callable[[memoryview], None]
 _CANNOT = frozenset(
     (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY)
 )
@@ -16,18 +19,29 @@ _CANNOT = frozenset(
 
 def copy_extent(extent: Extent, out: int, offset: int) -> None:
     """Copy an extent to `offset` of an open file; raise PortkitError where its file is short."""
-    source = os.open(extent.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    source = open_source(extent)
     try:
         copy_range(source, extent, out, offset)
     finally:
         os.close(source)
 
 
-def copy_range(source: int, extent: Extent, out: int, offset: int) -> None:
-    """Copy an extent of a file that is open already."""
-    done = _in_kernel(source, extent, out, offset) if hasattr(os, "copy_file_range") else 0
+def open_source(extent: Extent) -> int:
+    """Open an extent's file; raise PortkitError, lest its loss look like the output's."""
+    try:
+        return os.open(extent.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise PortkitError.at(extent.path, f"cannot be read: {error.strerror}") from error
+
+
+def copy_range(
+    source: int, extent: Extent, out: int, offset: int, watch: Watch | None = None
+) -> None:
+    """Copy an extent of an open file, inside the kernel unless `watch` is to see its bytes."""
+    in_kernel = watch is None and hasattr(os, "copy_file_range")
+    done = _in_kernel(source, extent, out, offset) if in_kernel else 0
     if done < extent.nbytes:
-        _plainly(source, extent, out, offset, done)
+        _plainly(source, extent, _Sink(out, offset, watch), done)
 
 
 def _in_kernel(source: int, extent: Extent, out: int, offset: int) -> int:
@@ -48,7 +62,16 @@ def _in_kernel(source: int, extent: Extent, out: int, offset: int) -> int:
     return done
 
 
-def _plainly(source: int, extent: Extent, out: int, offset: int, done: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """Where plain copying puts bytes, and who is shown them on the way."""
+
+    out: int
+    offset: int
+    watch: Watch | None
+
+
+def _plainly(source: int, extent: Extent, sink: _Sink, done: int) -> None:
     buffer = memoryview(bytearray(min(_CHUNK, extent.nbytes - done)))
     while done < extent.nbytes:
         wanted = buffer[: extent.nbytes - done]
@@ -56,7 +79,9 @@ def _plainly(source: int, extent: Extent, out: int, offset: int, done: int) -> N
         if found == 0:
             missing = extent.nbytes - done
             raise PortkitError.at(extent.path, f"ends {missing} bytes before its tensors do")
-        write_at(out, buffer[:found], offset + done)
+        if sink.watch is not None:
+            sink.watch(buffer[:found])
+        write_at(sink.out, buffer[:found], sink.offset + done)
         done += found
 
 

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from portkit.errors import PortkitError, Problems
+from portkit.formats.limits import brief, is_shape
 from portkit.formats.protocols import Layout, Writer
-from portkit.formats.zips import STORED, Archive, Entry, open_archive
+from portkit.formats.zips import LONGEST_COMMENT, STORED, Archive, Entry, open_archive
 from portkit.tensors import DType, Extent, Specs, TensorSpec
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # bytes, as numpy has it
-_MOST_UNPACKED = 16 << 30  # bytes of one compressed tensor
-_RATIO = 1100  # deflate cannot do better than 1032:1
+_SMALL = 64 << 20  # bytes that a compressed tensor may always unpack to
+_RATIO = 100  # a larger one only if it is packed no tighter: weights pack little, bombs 1000:1
 _CODES: Mapping[str, DType] = MappingProxyType(
     {
         "b1": DType.BOOL, "u1": DType.U8, "i1": DType.I8, "u2": DType.U16, "i2": DType.I16,
@@ -71,7 +72,7 @@ class FileReader:
     def _unpack(self, found: Npy) -> "Array":
         import numpy as np
 
-        raw = self.archive.read(found.entry, _MOST_UNPACKED)[found.head :]
+        raw = memoryview(self.archive.read(found.entry, found.entry.size))[found.head :]
         order = ">" if found.swapped else "<"
         code = _NAMES[found.spec.dtype]
         flat = np.frombuffer(raw, code if code.endswith("1") else order + code)
@@ -88,6 +89,8 @@ def open_reader(path: Path) -> Iterator[FileReader]:
         for entry in archive.entries.values():
             with problems.collecting():
                 found = _read_npy(archive, entry)
+                if found.spec.name in arrays:
+                    raise PortkitError.at(path, f"two arrays are called {found.spec.name!r}")
                 arrays[found.spec.name] = found
         problems.raise_if_any()
         specs = MappingProxyType({name: npy.spec for name, npy in arrays.items()})
@@ -106,8 +109,9 @@ def _metadata(comment: bytes) -> Mapping[str, str]:
 
 def _read_npy(archive: Archive, entry: Entry) -> Npy:
     where = f"{archive.path}: {entry.name}"
-    if entry.size > entry.packed * _RATIO:
-        raise PortkitError.at(where, f"claims {entry.size} bytes from {entry.packed}")
+    if entry.size > max(_SMALL, entry.packed * _RATIO):
+        fix = "save it uncompressed, with numpy.savez"
+        raise PortkitError.at(where, f"claims {entry.size} bytes from {entry.packed}", fix)
     start = _start_of_npy(archive, entry)
     if start[:6] != _MAGIC or len(start) < 12 or start[6] not in (1, 2, 3):
         raise PortkitError.at(where, "is no .npy")
@@ -117,9 +121,9 @@ def _read_npy(archive: Archive, entry: Entry) -> Npy:
     if length > _LONGEST_HEADER or head > len(start):
         raise PortkitError.at(where, f"its header claims {length} bytes")
     shape, code, fortran = _header(start[head - length : head], where)
-    if code[1:] not in _CODES:
+    if code[1:] not in _CODES or code[0] not in "<>|=":
         fix = "save it as a plain number type" if "O" not in code else "save it without objects"
-        raise PortkitError.at(where, f"dtype {code!r} is not read", fix)
+        raise PortkitError.at(where, f"dtype {brief(code)} is not read", fix)
     spec = TensorSpec(entry.name.removesuffix(".npy"), shape, _CODES[code[1:]])
     if head + spec.nbytes != entry.size:
         what = f"{spec.form} takes {spec.nbytes} bytes, {entry.size - head} are there"
@@ -146,12 +150,11 @@ def _header(raw: bytes, where: str) -> tuple[tuple[int, ...], str, bool]:
         shape, code, fortran = found["shape"], found["descr"], found["fortran_order"]
     except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
         raise PortkitError.at(where, "its header cannot be read") from None
-    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-        raise PortkitError.at(where, f"its shape is {shape!r}")
-    if not isinstance(code, str) or not isinstance(fortran, bool):
-        raise PortkitError.at(
-            where, f"dtype {code!r} is not read", "save it as a plain number type"
-        )
+    if not isinstance(shape, tuple) or not is_shape(shape):
+        raise PortkitError.at(where, f"its shape is {brief(shape)}")
+    if not isinstance(code, str) or len(code) < 2 or not isinstance(fortran, bool):
+        fix = "save it as a plain number type"
+        raise PortkitError.at(where, f"dtype {brief(code)} is not read", fix)
     return shape, code if len(code) > 2 else f"|{code}", fortran
 
 
@@ -164,8 +167,11 @@ def open_writer(path: Path, layout: Layout) -> Iterator[Writer]:
     for spec in layout.specs:
         if spec.dtype not in _NAMES:
             problems.add(spec.name, f"numpy has no {spec.dtype}", "write .safetensors or .pth")
-    problems.raise_if_any()
     text = json.dumps(dict(layout.metadata), separators=(",", ":"))
+    if len(text) > LONGEST_COMMENT:
+        what = f"holds {LONGEST_COMMENT} bytes of metadata, {len(text)} are given"
+        problems.add(".npz", what, "write .safetensors or .pth")
+    problems.raise_if_any()
     zipped = ZipLayout(
         specs=layout.specs,
         names={spec.name: f"{spec.name}.npy" for spec in layout.specs},

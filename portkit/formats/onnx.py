@@ -5,7 +5,6 @@ the whole model before its first shape is known.
 """
 
 import os
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from portkit.errors import PortkitError, Problems
+from portkit.formats.limits import brief, is_shape
 from portkit.tensors import DType, Extent, Specs, TensorSpec
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _GRAPH, _METADATA_PROPS, _INITIALIZER = 7, 14, 5
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 8, 9, 13, 14
 _FLOATS, _INTS32, _INTS64, _DOUBLES, _UINTS64 = 4, 5, 7, 10, 11
+_SPARSE_INITIALIZER = 15
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DTYPES: Mapping[int, DType] = MappingProxyType(
     {
@@ -30,6 +31,13 @@ _DTYPES: Mapping[int, DType] = MappingProxyType(
         7: DType.I64, 9: DType.BOOL, 10: DType.F16, 11: DType.F64, 12: DType.U32,
         13: DType.U64, 14: DType.C64, 16: DType.BF16, 17: DType.F8_E4M3,
         18: DType.F8_E4M3FNUZ, 19: DType.F8_E5M2, 20: DType.F8_E5M2FNUZ, 24: DType.F8_E8M0,
+    }
+)  # fmt: skip
+# The fields of those types whose elements are not in int32_data.
+_HOMES: Mapping[DType, int] = MappingProxyType(
+    {
+        DType.F32: _FLOATS, DType.C64: _FLOATS, DType.F64: _DOUBLES, DType.I64: _INTS64,
+        DType.U32: _UINTS64, DType.U64: _UINTS64,
     }
 )  # fmt: skip
 Span = tuple[int, int]
@@ -74,20 +82,19 @@ def open_reader(path: Path) -> Iterator[FileReader]:
 
 
 def _read(path: Path, data: mmap) -> FileReader:
-    tensors: list[_Tensor] = []
     metadata: dict[str, str] = {}
+    graphs: list[Span] = []
     try:
-        for number, wire, (begin, end) in _fields(data, (0, len(data))):
+        for number, wire, span in _fields(data, (0, len(data))):
             if number == _GRAPH and wire == _BYTES:
-                tensors += [
-                    _tensor(data, span)
-                    for inner, kind, span in _fields(data, (begin, end))
-                    if inner == _INITIALIZER and kind == _BYTES
-                ]
+                graphs.append(span)
             elif number == _METADATA_PROPS and wire == _BYTES:
-                key, value = _pair(data, (begin, end))
+                key, value = _pair(data, span)
                 metadata[key] = value
-    except (ValueError, IndexError, UnicodeDecodeError, struct.error):
+        if not graphs:
+            raise PortkitError.at(path, "is no ONNX model: it has no graph")
+        tensors = [tensor for span in graphs for tensor in _initializers(data, span, path)]
+    except (ValueError, IndexError):
         raise PortkitError.at(path, "is no ONNX model: its protobuf is broken") from None
     problems = Problems()
     specs: dict[str, TensorSpec] = {}
@@ -103,12 +110,22 @@ def _read(path: Path, data: mmap) -> FileReader:
     return FileReader(path, MappingProxyType(specs), metadata, MappingProxyType(places))
 
 
+def _initializers(data: mmap, graph: Span, path: Path) -> Iterator[_Tensor]:
+    for number, wire, span in _fields(data, graph):
+        if number == _SPARSE_INITIALIZER:
+            raise PortkitError.at(path, "holds sparse initialisers, which are not read")
+        if number == _INITIALIZER and wire == _BYTES:
+            yield _tensor(data, span)
+
+
 def _fields(data: mmap, span: Span) -> Iterator[tuple[int, int, Span]]:
     """Yield each field's number, wire type, and where its payload lies (a varint's own bytes)."""
     at, end = span
     while at < end:
         key, at = _varint(data, at, end)
         number, wire = key >> 3, key & 7
+        if number == 0:
+            raise ValueError(key)
         if wire == _VARINT:
             start = at
             _, at = _varint(data, at, end)
@@ -120,7 +137,7 @@ def _fields(data: mmap, span: Span) -> Iterator[tuple[int, int, Span]]:
             length = 4 if wire == _FIXED32 else 8
         else:
             raise ValueError(wire)
-        if at + length > end or number == 0:
+        if at + length > end:
             raise ValueError(length)
         yield number, wire, (at, at + length)
         at += length
@@ -185,8 +202,10 @@ def _spec(tensor: _Tensor, path: Path) -> TensorSpec:
     where = f"{path}: {tensor.name}"
     if tensor.code not in _DTYPES:
         raise PortkitError.at(where, f"ONNX data type {tensor.code} is not read")
-    if any(dim < 0 for dim in tensor.dims):
-        raise PortkitError.at(where, f"its shape is {tensor.dims}")
+    if not is_shape(tensor.dims):
+        raise PortkitError.at(where, f"its shape is {brief(tensor.dims)}")
+    if not tensor.name:
+        raise PortkitError.at(path, "holds an initialiser without a name")
     return TensorSpec(tensor.name, tuple(tensor.dims), _DTYPES[tensor.code])
 
 
@@ -232,33 +251,32 @@ def _decode(tensor: _Tensor, spec: TensorSpec, path: Path) -> "Array":
     """Turn typed fields (not raw_data) into an array."""
     import numpy as np
 
-    pieces: list[Array] = []
-    data = path.read_bytes()
-    for number, wire, (begin, end) in tensor.typed:
-        if number in (_FLOATS, _DOUBLES) and wire != _VARINT:
-            pieces.append(np.frombuffer(data[begin:end], "<f4" if number == _FLOATS else "<f8"))
-            continue
-        values = _varints(data, (begin, end))
-        wide = np.array(values, np.int64)
-        pieces.append(_narrowed(wide, spec))
+    where = f"{path}: {spec.name}"
+    fields = {number for number, _, _ in tensor.typed}
+    if fields - {_HOMES.get(spec.dtype, _INTS32)}:
+        raise PortkitError.at(where, f"{spec.form} lies in a field for other types")
+    try:
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            pieces = [_piece(data, number, span, spec) for number, _, span in tensor.typed]
+    except ValueError:
+        raise PortkitError.at(where, f"{spec.form} has broken data") from None
     flat = np.concatenate(pieces) if pieces else np.empty(0, spec.dtype.carrier)
-    if spec.dtype is DType.C64:
-        flat = flat.view("<c8")
-    if flat.size != spec.size:
-        what = f"{spec.form} has {spec.size} elements, {flat.size} are there"
-        raise PortkitError.at(f"{path}: {spec.name}", what)
-    made: Array = np.ascontiguousarray(flat, spec.dtype.carrier).reshape(spec.shape)
+    if flat.nbytes != spec.nbytes:
+        what = f"{spec.form} takes {spec.nbytes} bytes, {flat.nbytes} are there"
+        raise PortkitError.at(where, what)
+    made: Array = flat.view(spec.dtype.carrier).reshape(spec.shape)
     return made
 
 
-def _narrowed(wide: "Array", spec: TensorSpec) -> "Array":
-    """Return integers in the tensor's width; 16-bit and 8-bit floats travel as their bits."""
+def _piece(data: mmap, number: int, span: Span, spec: TensorSpec) -> "Array":
+    """Return one run of elements; 16-bit and 8-bit floats travel as their bits."""
     import numpy as np
 
+    if number in (_FLOATS, _DOUBLES):
+        floats: Array = np.frombuffer(data[slice(*span)], "<f4" if number == _FLOATS else "<f8")
+        return floats
+    values = np.array(_varints(data, span), np.int64)
     if spec.dtype is DType.BOOL:
-        truth: Array = wide != 0
-        return truth
-    width = spec.dtype.itemsize
-    bits = wide.astype(np.int64).view(np.uint64).astype(f"<u{width}")
-    narrowed: Array = bits.view(spec.dtype.carrier)
-    return narrowed
+        values = (values != 0).astype(np.int64)
+    bits: Array = values.view(np.uint64).astype(f"<u{spec.dtype.itemsize}")
+    return bits

@@ -2,23 +2,30 @@
 
 Only the names below have a meaning here, and each means one of our own inert stand-ins. Any other
 name is refused before it is looked up. The pure-Python unpickler is used because its memo is a
-dict: the C one allocates as many entries as a hostile index asks for.
+dict (the C one allocates as many entries as a hostile index asks for), and because single opcodes
+can be given a tamer meaning: no state is set on anything, and nothing nested is hashed, which
+takes forever where tuples hold each other twice, level after level.
 """
 
 import pickle
-from collections import OrderedDict
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from portkit.errors import PortkitError, Problems
+from portkit.formats.limits import brief, is_count, is_shape
 from portkit.tensors import DType, TensorSpec
 
+if TYPE_CHECKING:
+    from mmap import mmap
+
 _DEEPEST = 32  # levels of nesting in a checkpoint
-_MOST = 5_000_000  # values in a checkpoint, shared ones counted each time
+_MOST = 1_000_000  # values in a checkpoint, shared ones counted each time
+_MOST_NAMED = 1000  # values that are no tensors, and whose names are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +78,15 @@ TORCH_DTYPES: Mapping[str, DType] = MappingProxyType(
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor:
     dtype = next((value for value in rest if isinstance(value, DType)), None)
-    if not isinstance(storage, Storage) or (storage.dtype or dtype) is None:
+    if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("a tensor without a storage")
-    numbers = (offset, *shape, *strides)
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise pickle.UnpicklingError(f"a tensor of shape {shape}, strides {strides}, at {offset}")
-    if len(shape) != len(strides):
-        raise pickle.UnpicklingError(f"a tensor of shape {shape} with strides {strides}")
     found = storage.dtype or dtype
-    if found is None:
-        raise AssertionError("checked above")
+    if found is None or (dtype or found) is not found:
+        raise pickle.UnpicklingError(f"a tensor of {dtype} in a storage of {storage.dtype}")
+    fits = is_count(offset) and is_shape(shape) and is_shape(strides)
+    if not fits or len(shape) != len(strides):
+        what = f"a tensor of shape {brief(shape)}, strides {brief(strides)}, at {brief(offset)}"
+        raise pickle.UnpicklingError(what)
     return Tensor(storage, offset, tuple(shape), tuple(strides), found)
 
 
@@ -96,6 +102,17 @@ def _size(values: Any = ()) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _ordered(items: Any = ()) -> dict[Any, Any]:
+    return {_key(key): value for key, value in items}
+
+
+def _key(key: Any) -> Any:
+    """Return a dict's key; refuse what is no plain value, or a large number."""
+    if type(key) in (str, bytes, bool, float, type(None)) or is_count(key):
+        return key
+    raise pickle.UnpicklingError(f"a key that is a {type(key).__name__}")
+
+
 _UTILS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "_rebuild_tensor": _rebuild,
@@ -107,7 +124,7 @@ _UTILS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )
 _OTHERS: Mapping[tuple[str, str], Any] = MappingProxyType(
     {
-        ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "OrderedDict"): _ordered,
         ("torch", "Size"): _size,
         ("torch", "device"): _inert,
         ("torch.storage", "UntypedStorage"): None,
@@ -140,7 +157,8 @@ def _refusal(module: str, name: str) -> tuple[str, str]:
     if module == "torch._utils" and name.startswith("_rebuild"):
         kind = name.removeprefix("_rebuild_")
         return f"holds a {kind}, and only plain dense tensors are read", "save dense tensors"
-    if module.startswith("torch.nn.") or name[:1].isupper():
+    is_standard = module.partition(".")[0] in (*sys.stdlib_module_names, "__builtin__")
+    if name[:1].isupper() and not is_standard:
         return f"is a whole pickled object ({module}.{name}), and running it is refused", resave
     return f"its pickle asks for {module}.{name}, which portkit will not run", resave
 
@@ -148,9 +166,16 @@ def _refusal(module: str, name: str) -> tuple[str, str]:
 class _TableUnpickler(pickle._Unpickler):  # noqa: SLF001
     """Unpickles with our stand-ins for everything."""
 
+    # those of the base class, which its type stubs leave out
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
     def __init__(self, file: BinaryIO, path: Path) -> None:
-        super().__init__(file, encoding="utf-8", errors="strict")
+        # Python 2 wrote names as bytes, and numbers' raw bytes too
+        super().__init__(file, encoding="utf-8", errors="surrogateescape")
         self._path = path
+        self.widths: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         return find_meaning(self._path, module, name)
@@ -160,18 +185,69 @@ class _TableUnpickler(pickle._Unpickler):  # noqa: SLF001
             if isinstance(pid, tuple) and pid[:1] == ("module",):
                 raise PortkitError.at(self._path, *_refusal("torch.nn.", "Module"))
             raise pickle.UnpicklingError(f"persistent id {str(pid)[:60]}")
-        _, dtype, key, _, length = pid[:5]
+        kind, key, length = pid[1], pid[2], pid[4]
         view = pid[5] if len(pid) > 5 else None
         offset = view[1] if isinstance(view, tuple) and len(view) == 3 else 0
-        if type(length) is not int or type(offset) is not int or min(length, offset) < 0:
-            raise pickle.UnpicklingError(f"a storage of {length} elements at {offset}")
-        return Storage(dtype if isinstance(dtype, DType) else None, str(key), length, offset)
+        if not isinstance(key, str) or not is_count(length) or not is_count(offset):
+            found = f"{brief(length)} elements at {brief(offset)}"
+            raise pickle.UnpicklingError(f"storage {brief(key)} of {found}")
+        dtype = kind if isinstance(kind, DType) else None
+        self.widths[key] = dtype.itemsize if dtype else 1
+        return Storage(dtype, key, length, offset)
+
+    def load_build(self) -> None:
+        self.stack.pop()
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.stack[-1][_key(key)] = value
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.stack[-1][_key(key)] = value
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
+
+    def load_empty_set(self) -> None:
+        self.append(Inert())
+
+    def load_frozenset(self) -> None:
+        self.pop_mark()
+        self.append(Inert())
+
+    def load_additems(self) -> None:
+        self.pop_mark()
+
+    dispatch = MappingProxyType(  # type: ignore[assignment]
+        {
+            **pickle._Unpickler.dispatch,  # noqa: SLF001
+            pickle.BUILD[0]: load_build,
+            pickle.SETITEM[0]: load_setitem,
+            pickle.SETITEMS[0]: load_setitems,
+            pickle.DICT[0]: load_dict,
+            pickle.EMPTY_SET[0]: load_empty_set,
+            pickle.FROZENSET[0]: load_frozenset,
+            pickle.ADDITEMS[0]: load_additems,
+        }
+    )
 
 
-def load_table(file: BinaryIO, path: Path) -> Any:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An unpickled object, and how many bytes an element of each storage in it takes."""
+
+    root: Any
+    widths: Mapping[str, int] = field(default_factory=dict)
+
+
+def load_table(file: "BinaryIO | mmap", path: Path) -> Table:
     """Unpickle one object made of containers, plain values and Tensors; raise PortkitError."""
+    unpickler = _TableUnpickler(cast("BinaryIO", file), path)
     try:
-        return _TableUnpickler(file, path).load()
+        return Table(unpickler.load(), unpickler.widths)
     except PortkitError:
         raise
     except Exception as error:
@@ -190,7 +266,7 @@ def flatten(root: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         if seen > _MOST:
             raise PortkitError.at(path, f"holds more than {_MOST} values")
         if not isinstance(value, Tensor):
-            others.append(name)
+            others += [name] * (len(others) < _MOST_NAMED)
         elif name in tensors:
             raise PortkitError.at(path, f"two tensors are called {name!r}")
         else:
@@ -209,7 +285,7 @@ def _walk(value: Any, name: str, depth: int, path: Path) -> Iterator[tuple[str, 
         yield name, value
         return
     for key, inner in items:
-        text = str(key) if isinstance(key, str | int) else repr(key)[:40]
+        text = str(key) if isinstance(key, str | int) else ascii(key)[:40]
         yield from _walk(inner, f"{name}.{text}" if name else text, depth + 1, path)
     if not value:
         yield name, None

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from portkit.errors import PortkitError
@@ -15,18 +15,23 @@ def publishing(path: Path, *, force: bool = False) -> Iterator[Path]:
 
     Raise PortkitError where `path` exists (and not `force`), cannot be made, or the disk is full.
     """
-    if path.is_dir():
-        raise PortkitError.at(path, "is a folder", "name a file")
-    if path.exists() and not force:
-        raise PortkitError.at(path, "already exists", "use --force to replace it")
     partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     try:
+        _refuse_taken(path, force=force)
         yield partial
         _publish(partial, path, force=force)
     except OSError as error:
         raise PortkitError.at(path, _reason(error, path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a folder that went away: what went wrong is said already
+            partial.unlink(missing_ok=True)
+
+
+def _refuse_taken(path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise PortkitError.at(path, "is a folder", "name a file")
+    if path.exists() and not force:
+        raise PortkitError.at(path, "already exists", "use --force to replace it")
 
 
 def _publish(partial: Path, path: Path, *, force: bool) -> None:

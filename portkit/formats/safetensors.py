@@ -6,11 +6,13 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
 from portkit.errors import PortkitError, Problems
+from portkit.formats.limits import brief, is_shape
 from portkit.formats.protocols import Layout, Writer
 from portkit.formats.slots import SlotWriter
 from portkit.tensors import DType, Extent, Specs, TensorSpec
@@ -64,8 +66,8 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            repeated.extend({name for name in names if names.count(name) > 1})
+            names = sorted(name for name, _ in pairs)
+            repeated.append(next(one for one, two in pairwise(names) if one == two))
         return found
 
     try:
@@ -73,7 +75,7 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PortkitError.at(path, f"the header is no JSON: {error}") from None
     if repeated:
-        raise PortkitError.at(path, f"the header names {min(repeated)!r} twice")
+        raise PortkitError.at(path, f"the header names {repeated[0]!r} twice")
     if not isinstance(header, dict):
         raise PortkitError.at(path, "the header is no JSON object")
     return header
@@ -114,10 +116,11 @@ def _entry(
         return None
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        problems.add(where, f"unknown dtype {dtype!r}")
+        problems.add(where, f"unknown dtype {brief(dtype)}")
         return None
-    if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
-        problems.add(where, f"shape and offsets must be whole numbers, found {shape} and {offsets}")
+    if not is_shape(shape) or not is_shape(offsets) or len(offsets) != 2:
+        found = f"{brief(shape)} and {brief(offsets)}"
+        problems.add(where, f"shape and offsets must be lists of sizes, found {found}")
         return None
     spec = TensorSpec(name, tuple(shape), _DTYPES[dtype])
     begin, end = offsets
@@ -127,10 +130,6 @@ def _entry(
         )
         return None
     return begin, end, spec
-
-
-def _naturals(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
 
 
 def _check_layout(entries: list[tuple[int, int, TensorSpec]], path: Path, room: int) -> None:
@@ -152,9 +151,10 @@ def _check_layout(entries: list[tuple[int, int, TensorSpec]], path: Path, room: 
 
 
 def _read_index(path: Path) -> FileReader:
+    if path.stat().st_size > _LONGEST_HEADER:
+        raise PortkitError.at(path, f"an index of more than {_LONGEST_HEADER} bytes is not read")
     try:
-        index = json.loads(path.read_bytes())
-        weight_map = index["weight_map"]
+        weight_map = json.loads(path.read_bytes())["weight_map"]
         places = {str(name): str(shard) for name, shard in weight_map.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         what = "no index: a JSON object with weight_map is needed"
@@ -168,9 +168,10 @@ def _read_index(path: Path) -> FileReader:
     for shard, reader in opened.items():
         for name, spec in reader.specs.items():
             if places.get(name) != shard:
-                problems.add(path, f"{name} lies in {shard}, the index says {places.get(name)}")
+                said = f"says {places[name]}" if name in places else "does not name it"
+                problems.add(path, f"{name} lies in {shard}, the index {said}")
             specs[name], extents[name] = spec, reader.extents[name]
-    for name in places.keys() - specs.keys():
+    for name in sorted(places.keys() - specs.keys()):
         problems.add(path, f"{name} is not in {places[name]}")
     problems.raise_if_any()
     metadata = next((r.metadata for r in opened.values() if r.metadata), {})
@@ -194,6 +195,8 @@ def _open_shard(path: Path, shard: str, problems: Problems) -> FileReader | None
 @contextmanager
 def open_writer(path: Path, layout: Layout) -> Iterator[Writer]:
     """Write one file: header first, its data at the source's place within a page."""
+    if any(spec.name == "__metadata__" for spec in layout.specs):
+        raise PortkitError.at("__metadata__", "is no tensor's name in .safetensors", "rename it")
     offsets, length = {}, 0
     header: dict[str, Any] = {"__metadata__": dict(layout.metadata)} if layout.metadata else {}
     for spec in layout.specs:

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from portkit.formats.copying import copy_range, write_at
+from portkit.formats.copying import copy_range, open_source, write_at
 from portkit.tensors import Extent, TensorSpec
 
 if TYPE_CHECKING:
@@ -38,23 +39,9 @@ class SlotWriter:
     def _copy(self, name: str, extent: Extent) -> int:
         source = self._sources.get(extent.path)
         if source is None:
-            source = os.open(extent.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            self._sources[extent.path] = source
-        if self.watch is None or extent.nbytes == 0:
-            copy_range(source, extent, self.file, self.offsets[name])
-            return extent.nbytes
-        from mmap import ACCESS_READ, ALLOCATIONGRANULARITY, mmap
-
-        copy_range(source, extent, self.file, self.offsets[name])
-        start = extent.offset - extent.offset % ALLOCATIONGRANULARITY
-        with (
-            mmap(
-                source, extent.offset - start + extent.nbytes, access=ACCESS_READ, offset=start
-            ) as m,
-            memoryview(m) as view,
-            view[extent.offset - start :] as data,
-        ):
-            self.watch(name, data)
+            source = self._sources[extent.path] = open_source(extent)
+        watch = None if self.watch is None else partial(self.watch, name)
+        copy_range(source, extent, self.file, self.offsets[name], watch)
         return extent.nbytes
 
     def _lay(self, name: str, value: "Array | Iterable[Buffer]") -> int:

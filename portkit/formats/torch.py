@@ -1,26 +1,27 @@
 """torch.save's files: the zip of today and the legacy run of pickles, read without torch."""
 
 import json
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from portkit.errors import PortkitError
+from portkit.formats.limits import brief
 from portkit.formats.pickles import STORAGES, TORCH_DTYPES, Placed, flatten, load_table, place
 from portkit.formats.protocols import Layout, Writer
-from portkit.formats.zips import Archive, open_archive
+from portkit.formats.zips import STORED, Archive, open_archive
 from portkit.tensors import Extent, Specs, TensorSpec
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # that magic, pickled by protocol 2
+_LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
 _MOST_PICKLE = 256 << 20  # bytes
+_MOST_UNPACKED = 4 << 20  # bytes of a compressed pickle: torch compresses none
 _METADATA = "portkit.json"
 _ALIGN = 64
 
@@ -47,7 +48,7 @@ def open_reader(path: Path) -> Iterator[FileReader]:
     if start[:4] == b"PK\3\4":
         with open_archive(path) as archive:
             yield _read_zip(archive)
-    elif start.startswith(LEGACY_START):
+    elif start[:1] == b"\x80" and _LEGACY_MAGIC in start:
         yield _read_legacy(path)
     else:
         fix = "load it with the torch that wrote it and save it again with torch.save"
@@ -72,12 +73,14 @@ def _read_zip(archive: Archive) -> FileReader:
     order = entries.get(f"{root}byteorder")
     if order and archive.read(order, 16) != b"little":
         raise PortkitError.at(path, "was written on a big-endian machine, which is not read")
-    pickled = archive.read(entries[f"{root}data.pkl"], _MOST_PICKLE)
-    tensors, others = flatten(load_table(BytesIO(pickled), path), path)
+    pickle = entries[f"{root}data.pkl"]
+    most = _MOST_PICKLE if pickle.method == STORED else _MOST_UNPACKED
+    table = load_table(BytesIO(archive.read(pickle, most)), path)
+    tensors, others = flatten(table.root, path)
     placed = place(tensors, path)
     starts = {key: _storage_at(archive, f"{root}data/{key}") for key in {p.key for p in placed}}
     noted = entries.get(root + _METADATA)
-    metadata = _metadata(archive.read(noted, _MOST_PICKLE), path) if noted else {}
+    metadata = _metadata(archive.read(noted, _MOST_UNPACKED), path) if noted else {}
     return _reader(path, placed, starts, metadata, others)
 
 
@@ -120,48 +123,44 @@ def _reader(
 
 
 def _read_legacy(path: Path) -> FileReader:
-    with path.open("rb") as file:
-        if load_table(file, path) != LEGACY_MAGIC:
-            raise PortkitError.at(path, "is no torch.save file")
-        protocol = load_table(file, path)
+    # mapped: a plain file's read allocates whatever length a pickle claims, before it reads
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        load_table(data, path)  # the magic number
+        protocol = load_table(data, path).root
         if protocol != _LEGACY_PROTOCOL:
-            raise PortkitError.at(
-                path, f"legacy protocol {_LEGACY_PROTOCOL} is read, found {protocol}"
-            )
-        system = load_table(file, path)
+            what = f"legacy protocol {_LEGACY_PROTOCOL} is read, found {brief(protocol)}"
+            raise PortkitError.at(path, what)
+        system = load_table(data, path).root
         if isinstance(system, dict) and system.get("little_endian") is False:
             raise PortkitError.at(path, "was written on a big-endian machine, which is not read")
-        tensors, others = flatten(load_table(file, path), path)
-        keys = load_table(file, path)
+        table = load_table(data, path)
+        tensors, others = flatten(table.root, path)
         placed = place(tensors, path)
-        widths = {t.storage.key: _width(t.storage.dtype) for t in tensors.values()}
-        starts = _legacy_storages(file.fileno(), file.tell(), keys, widths, path)
+        keys = load_table(data, path).root
+        starts = _legacy_storages(data, keys, table.widths, path)
     missing = sorted({one.key for one in placed} - starts.keys())
     if missing:
         raise PortkitError.at(path, f"storage {missing[0]!r} is not in the file")
     return _reader(path, placed, starts, {}, others)
 
 
-def _width(dtype: Any) -> int:
-    return dtype.itemsize if dtype else 1
-
-
 def _legacy_storages(
-    file: int, at: int, keys: Any, widths: Mapping[str, int], path: Path
+    data: mmap, keys: Any, widths: Mapping[str, int], path: Path
 ) -> dict[str, tuple[int, int]]:
     """Find the storages: for each key an element count of 8 bytes, then that many elements."""
     if not isinstance(keys, list):
         raise PortkitError.at(path, "its list of storages is no list")
-    size, starts = os.fstat(file).st_size, {}
-    for key in map(str, keys):
-        raw = os.pread(file, 8, at)
-        length = struct.unpack("<q", raw)[0] if len(raw) == 8 else -1
-        width = widths.get(key)
+    at, starts = data.tell(), {}
+    for key in keys:
+        width = widths.get(key) if isinstance(key, str) else None
         if width is None:
-            raise PortkitError.at(path, f"no tensor tells how wide storage {key!r} is")
+            raise PortkitError.at(path, f"no tensor tells how wide storage {brief(key)} is")
+        length = int.from_bytes(data[at : at + 8], "little", signed=True)
         nbytes = length * width
-        if length < 0 or at + 8 + nbytes > size:
+        if length < 0 or at + 8 + nbytes > len(data):
             raise PortkitError.at(path, f"cut short: storage {key!r} reaches beyond the file")
+        if key in starts:
+            raise PortkitError.at(path, f"lists storage {key!r} twice")
         starts[key] = (at + 8, nbytes)
         at += 8 + nbytes
     return starts

@@ -16,7 +16,7 @@ from portkit.errors import PortkitError
 STORED, DEFLATED = 0, 8
 _END, _END64, _LOCATOR64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _CENTRAL, _LOCAL = b"PK\1\2", b"PK\3\4"
-_MOST_COMMENT = 65_535
+LONGEST_COMMENT = 65_535
 _MOST_ENTRIES = 1_000_000
 _FULL = 0xFFFF_FFFF
 
@@ -80,16 +80,18 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """Open an archive by its central directory; raise PortkitError."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        yield _read_directory(path, file)
-    except (struct.error, UnicodeDecodeError):
-        raise PortkitError.at(path, "the zip directory is broken") from None
+        try:
+            archive = _read_directory(path, file)
+        except (struct.error, UnicodeDecodeError):
+            raise PortkitError.at(path, "the zip directory is broken") from None
+        yield archive
     finally:
         os.close(file)
 
 
 def _read_directory(path: Path, file: int) -> Archive:
     size = os.fstat(file).st_size
-    start = max(0, size - _MOST_COMMENT - 22 - 20 - 56)
+    start = max(0, size - LONGEST_COMMENT - 22 - 20 - 56)
     tail = os.pread(file, size - start, start)
     end = tail.rfind(_END)
     if end < 0 or end + 22 > len(tail):
@@ -183,8 +185,6 @@ def local_header(entry: Planned, crc: int) -> bytes:
 
 def directory(entries: tuple[Planned, ...], crcs: Mapping[str, int], comment: bytes) -> bytes:
     """Return the central directory and the end of the archive."""
-    if len(comment) > _MOST_COMMENT:
-        raise PortkitError.at("", f"{len(comment)} bytes of metadata do not fit into a zip comment")
     start = entries[-1].data + entries[-1].size if entries else 0
     body = b"".join(_central(entry, crcs.get(entry.name, 0)) for entry in entries)
     count = len(entries)
