@@ -19,6 +19,7 @@ import torch
 import torchvision
 from torch import nn
 
+from portkit.manifests.files import OPTIONAL
 from portkit.models.building import BUILDERS, build
 
 FOLDER = Path(__file__).parents[1] / "portkit" / "manifests"
@@ -144,7 +145,20 @@ def all_texts() -> dict[Path, str]:
     """Return every manifest's text by its path."""
     manifests = [torchvision_manifest(arch) for arch in TORCHVISION]
     manifests += [own_manifest(s, arch) for s in ("fc-head", "conv-head") for arch in BUILDERS]
-    return {FOLDER / str(m["scheme"]) / f"{m['arch']}.json": text_of(m) for m in manifests}
+    texts = {FOLDER / str(m["scheme"]) / f"{m['arch']}.json": text_of(m) for m in manifests}
+    return {**texts, FOLDER / "index.json": index_of(manifests)}
+
+
+def index_of(manifests: list[dict[str, object]]) -> str:
+    """Return how many tensors every model must have, so that few manifests need be read."""
+    counts: dict[str, int] = {}
+    for manifest in manifests:
+        tensors = manifest["tensors"]
+        counts[f"{manifest['scheme']}:{manifest['arch']}"] = sum(
+            not name.endswith(OPTIONAL)
+            for name in list(tensors)  # type: ignore[call-overload]
+        )
+    return json.dumps(counts, indent=2) + "\n"
 
 
 def main() -> int:

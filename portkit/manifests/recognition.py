@@ -1,9 +1,12 @@
 """Which known model a file's names and shapes belong to."""
 
+import json
+from collections.abc import Iterator
 from functools import cache
 
 from portkit.errors import PortkitError
 from portkit.manifests.files import (
+    FOLDER,
     OPTIONAL,
     Manifest,
     Template,
@@ -16,6 +19,16 @@ from portkit.manifests.files import (
 from portkit.tensors import Specs
 
 
+def _candidates(specs: Specs) -> Iterator[Template]:
+    """Read only the manifests that have as many tensors as there are."""
+    counts = json.loads((FOLDER / "index.json").read_text())
+    found = sum(not name.endswith(OPTIONAL) for name in specs)
+    for model, count in counts.items():
+        if count == found:
+            scheme, _, arch = model.partition(":")
+            yield read_template(scheme, arch)
+
+
 @cache
 def _templates() -> tuple[Template, ...]:
     return tuple(read_template(scheme, arch) for scheme in schemes() for arch in archs(scheme))
@@ -24,7 +37,7 @@ def _templates() -> tuple[Template, ...]:
 def recognise(specs: Specs) -> tuple[Manifest, ...]:
     """Return every known model that these tensors fit completely."""
     found = []
-    for template in _templates():
+    for template in _candidates(specs):
         manifest = _fit(template, specs)
         if manifest is not None:
             found.append(manifest)
