@@ -11,7 +11,7 @@ from portkit.conversion import OutputOptions, convert_port
 from portkit.errors import PortkitError
 from portkit.planning import Plan
 from portkit.porting import make_port
-from portkit.verification import Options, Status, ladder, verify_port
+from portkit.verification import Options, Status, jobs, verify_port
 from portkit.verification.battery import (
     Inputs,
     choose_sizes,
@@ -256,13 +256,16 @@ def test_sizes_are_even_odd_and_not_square_up_to_the_limit(ports):
     assert choose_sizes(_plan(narrow), source, None).tried == ((64, 32), (64, 33))
     assert choose_sizes(_plan({}), source, None).tried == ((128, 128), (129, 143), (159, 128))
     assert choose_sizes(_plan({}), source, (50, 60)).tried == ((50, 60),)
+    with pytest.raises(PortkitError) as caught:
+        choose_sizes(_plan(narrow), source, (64, 31))
+    assert str(caught.value) == "64×31: the mapping makes a claim for 64–64 × 32–33 px only"
 
 
 # --- the ladder ---------------------------------------------------------------------------------
 
 
 def test_without_torch_the_models_are_not_run(ports, monkeypatch):
-    monkeypatch.setattr(ladder, "_installed", lambda package: package != "torch")
+    monkeypatch.setattr(jobs, "is_installed", lambda package: package != "torch")
     found = verify_port(*ports("vgg11"), Options())
     assert [rung.status for rung in found.rungs] == [
         Status.PASSED, Status.PASSED, Status.NOT_CHECKED, Status.NOT_CHECKED,
@@ -283,7 +286,7 @@ def test_a_model_that_is_not_known_is_not_run(tmp_path):
     convert_port(port, tmp_path / "out.npz")
     found = verify_port(port, tmp_path / "out.npz", Options())
     assert [rung.status for rung in found.rungs][2:] == [Status.NOT_CHECKED] * 2
-    assert found.rungs[2].summary == "no model is known whose tensors are called as theirs's"
+    assert found.rungs[2].summary == "no model is known for the tensors of 'theirs'"
 
 
 def test_an_unknown_rung_is_refused(ports):

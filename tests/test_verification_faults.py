@@ -251,6 +251,10 @@ def test_weights_rounded_at_run_time_fail(ports, monkeypatch):
     worst = max(check.numbers["rho"] for check in found.rungs[0].checks)
     assert found.rungs[0].status is Status.FAILED
     assert worst > 50
+    assert found.rungs[0].notes[1] == (
+        f"ρ of {worst:.2g} is usual for weights or arithmetic in half precision, TF32, another "
+        "batch norm epsilon"
+    )
 
 
 def _is_target(module):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from portkit.errors import PortkitError
-from portkit.verification import Tolerances
+from portkit.verification import Options, Tolerances
 from portkit.verification.comparing import pair_outputs
+from portkit.verification.jobs import refuse_options
 from portkit.verification.judging import (
     Evidence,
     judge_output,
     judge_structure,
     noise_share,
-    refuse_tolerances,
 )
 
 EXACT = np.array([[1.0, -2.0, 3.0], [0.5, 0.25, -4.0]])
@@ -220,7 +220,7 @@ def test_figures_are_reported_and_never_gate():
 )
 def test_tolerances_that_mean_nothing_are_refused(tolerances, said):
     with pytest.raises(PortkitError) as caught:
-        refuse_tolerances(tolerances)
+        refuse_options(Options(tolerances))
     assert str(caught.value) == said
 
 

@@ -1,6 +1,7 @@
 """Prove a port, rung by rung, or say exactly where it fails."""
 
-from portkit.verification.ladder import RUNGS, verify_port
+from portkit.verification.jobs import RUNGS
+from portkit.verification.ladder import verify_port
 from portkit.verification.results import (
     Check,
     Options,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portkit.errors import PortkitError
 from portkit.verification.results import Check, Tolerances
 
 if TYPE_CHECKING:
@@ -33,20 +32,6 @@ class Evidence:
     source: "Array"
     exact: "Array | None"  # None where the source cannot run in float64
     share: float = 0.0  # max|source - exact| / max|exact| over all inputs
-
-
-def refuse_tolerances(tolerances: Tolerances) -> None:
-    """Raise PortkitError for tolerances that mean nothing, or loosen ρ without a reason."""
-    for name in ("atol", "rtol", "rho"):
-        value = getattr(tolerances, name)
-        if value is not None and not 0 <= value < float("inf"):
-            raise PortkitError.at("", f"{name} must be a number from 0 on, found {value}")
-    if tolerances.strict_atol and tolerances.atol is None:
-        raise PortkitError.at("", "a strict atol needs one", "add --atol")
-    default = Tolerances()
-    if tolerances.rho > default.rho and not tolerances.because:
-        what = f"ρ ≤ {tolerances.rho:g} is looser than {default.rho:g}"
-        raise PortkitError.at("", what, "say why with --because")
 
 
 def refuse_form(subject: str, got: "Array", want: "Array") -> Check | None:
