@@ -57,6 +57,7 @@ class FileReader:
     metadata: Mapping[str, str]
     arrays: Mapping[str, Npy]
     specs: Specs
+    ignored: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:

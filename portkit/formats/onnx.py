@@ -64,6 +64,7 @@ class FileReader:
     specs: Specs
     metadata: Mapping[str, str]
     places: "Mapping[str, Extent | _Tensor]"
+    ignored: tuple[str, ...] = ()
 
     def fetch(self, name: str) -> "Extent | Array":
         place = self.places[name]

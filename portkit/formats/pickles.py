@@ -9,23 +9,18 @@ takes forever where tuples hold each other twice, level after level.
 
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from portkit.errors import PortkitError, Problems
+from portkit.errors import PortkitError
 from portkit.formats.limits import brief, is_count, is_shape
-from portkit.tensors import DType, TensorSpec
+from portkit.tensors import DType
 
 if TYPE_CHECKING:
     from mmap import mmap
-
-_DEEPEST = 32  # levels of nesting in a checkpoint
-_MOST = 1_000_000  # values in a checkpoint, shared ones counted each time
-_MOST_NAMED = 1000  # values that are no tensors, and whose names are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +128,12 @@ _OTHERS: Mapping[tuple[str, str], Any] = MappingProxyType(
         ("numpy._core.multiarray", "scalar"): _inert,
         ("numpy", "dtype"): _inert,
         ("_codecs", "encode"): _inert,
-        ("builtins", "set"): _inert,
-        ("__builtin__", "set"): _inert,
+        ("collections", "Counter"): _inert,
+        **{
+            (module, name): _inert
+            for module in ("builtins", "__builtin__")
+            for name in ("set", "frozenset", "bytearray", "complex")
+        },
     }
 )
 
@@ -182,9 +181,7 @@ class _TableUnpickler(pickle._Unpickler):  # noqa: SLF001
 
     def persistent_load(self, pid: Any) -> Storage:
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
-            if isinstance(pid, tuple) and pid[:1] == ("module",):
-                raise PortkitError.at(self._path, *_refusal("torch.nn.", "Module"))
-            raise pickle.UnpicklingError(f"persistent id {str(pid)[:60]}")
+            raise pickle.UnpicklingError(f"persistent id {brief(pid)}")
         kind, key, length = pid[1], pid[2], pid[4]
         view = pid[5] if len(pid) > 5 else None
         offset = view[1] if isinstance(view, tuple) and len(view) == 3 else 0
@@ -251,99 +248,12 @@ def load_table(file: "BinaryIO | mmap", path: Path) -> Table:
     except PortkitError:
         raise
     except Exception as error:
-        what = f"its pickle cannot be read: {type(error).__name__}: {str(error)[:120]}"
-        raise PortkitError.at(path, what) from None
+        raise PortkitError.at(path, f"its pickle cannot be read: {_reason(error)}") from None
 
 
-def flatten(root: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return tensors by dotted name, and the names of values that are none."""
-    if isinstance(root, Tensor):
-        fix = "save a dict of them: torch.save(model.state_dict(), FILE)"
-        raise PortkitError.at(path, "holds one tensor without a name", fix)
-    tensors: dict[str, Tensor] = {}
-    others: list[str] = []
-    for seen, (name, value) in enumerate(_walk(root, "", 0, path)):
-        if seen > _MOST:
-            raise PortkitError.at(path, f"holds more than {_MOST} values")
-        if not isinstance(value, Tensor):
-            others += [name] * (len(others) < _MOST_NAMED)
-        elif name in tensors:
-            raise PortkitError.at(path, f"two tensors are called {name!r}")
-        else:
-            tensors[name] = value
-    return tensors, tuple(others)
-
-
-def _walk(value: Any, name: str, depth: int, path: Path) -> Iterator[tuple[str, Any]]:
-    if depth > _DEEPEST:
-        raise PortkitError.at(path, f"nested deeper than {_DEEPEST} levels, at {name[:80]!r}")
-    if isinstance(value, dict):
-        items: Any = value.items()
-    elif isinstance(value, list | tuple):
-        items = enumerate(value)
-    else:
-        yield name, value
-        return
-    for key, inner in items:
-        text = str(key) if isinstance(key, str | int) else ascii(key)[:40]
-        yield from _walk(inner, f"{name}.{text}" if name else text, depth + 1, path)
-    if not value:
-        yield name, None
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A tensor's header, and where it lies within its storage, in bytes."""
-
-    spec: TensorSpec
-    key: str
-    begin: int
-
-    @property
-    def end(self) -> int:
-        return self.begin + self.spec.nbytes
-
-
-def place(tensors: Mapping[str, Tensor], path: Path) -> tuple[Placed, ...]:
-    """Return where each tensor lies; raise PortkitError listing those that lie badly."""
-    problems = Problems()
-    placed = [_place(name, tensor, path, problems) for name, tensor in tensors.items()]
-    problems.raise_if_any()
-    found = tuple(one for one in placed if one)
-    _refuse_sharing(found, path)
-    return found
-
-
-def _place(name: str, tensor: Tensor, path: Path, problems: Problems) -> Placed | None:
-    spec = TensorSpec(name, tensor.shape, tensor.dtype)
-    where = f"{path}: {name}"
-    expected = _row_major(tensor.shape)
-    strides = [s for s, n in zip(tensor.strides, tensor.shape, strict=True) if n != 1]
-    if spec.size and strides != [s for s, n in zip(expected, tensor.shape, strict=True) if n != 1]:
-        what = f"{spec.form} is not contiguous: strides {list(tensor.strides)}, not {expected}"
-        problems.add(where, what, "save tensor.contiguous()")
-        return None
-    storage, width = tensor.storage, tensor.dtype.itemsize
-    room = storage.length * (storage.dtype.itemsize if storage.dtype else 1)
-    if tensor.offset * width + spec.nbytes > room:
-        what = f"{spec.form} at element {tensor.offset} reaches beyond its storage of {room} bytes"
-        problems.add(where, what)
-        return None
-    return Placed(spec, storage.key, (storage.offset + tensor.offset) * width)
-
-
-def _row_major(shape: tuple[int, ...]) -> list[int]:
-    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-
-
-def _refuse_sharing(placed: tuple[Placed, ...], path: Path) -> None:
-    problems = Problems()
-    last: dict[str, Placed] = {}
-    for one in sorted(placed, key=lambda p: (p.key, p.begin, p.end)):
-        before = last.get(one.key)
-        if before and one.spec.nbytes and one.begin < before.end:
-            what = f"shares its storage with {before.spec.name}"
-            problems.add(f"{path}: {one.spec.name}", what, "save tensor.clone(), or leave one out")
-        if one.spec.nbytes and (before is None or one.end > before.end):
-            last[one.key] = one
-    problems.raise_if_any()
+def _reason(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "it ends early"
+    if isinstance(error, pickle.UnpicklingError):
+        return str(error)[:120]
+    return f"{type(error).__name__}: {str(error)[:120]}"

@@ -30,6 +30,11 @@ class Reader(Protocol):
         """The file's own text metadata; empty where the format has none."""
         ...
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of what the file also holds and `specs` leaves out, such as an epoch number."""
+        ...
+
     def fetch(self, name: str, /) -> "Extent | Array":
         """Where the tensor's bytes lie or, where they do not lie in a row, a C-ordered array.
 

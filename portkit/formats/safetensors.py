@@ -31,6 +31,7 @@ class FileReader:
     specs: Specs
     metadata: Mapping[str, str]
     extents: Mapping[str, Extent]
+    ignored: tuple[str, ...] = ()
 
     def fetch(self, name: str) -> Extent:
         return self.extents[name]

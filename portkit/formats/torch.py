@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from portkit.errors import PortkitError
+from portkit.formats.checkpoints import Placed, flatten, place
 from portkit.formats.limits import brief
-from portkit.formats.pickles import STORAGES, TORCH_DTYPES, Placed, flatten, load_table, place
+from portkit.formats.pickles import STORAGES, TORCH_DTYPES, load_table
 from portkit.formats.protocols import Layout, Writer
 from portkit.formats.zips import STORED, Archive, open_archive
 from portkit.tensors import Extent, Specs, TensorSpec

@@ -24,7 +24,10 @@ def as_array(value: "Extent | Array", spec: TensorSpec) -> "Array":
         return value
     if spec.nbytes == 0:
         return np.empty(spec.shape, spec.dtype.carrier)
-    mapped = np.memmap(value.path, np.uint8, "r", value.offset, (value.nbytes,))
+    try:
+        mapped = np.memmap(value.path, np.uint8, "r", value.offset, (value.nbytes,))
+    except (OSError, ValueError) as error:
+        raise PortkitError.at(value.path, f"cannot be read: {error}") from error
     flat: Array = np.frombuffer(mapped, spec.dtype.carrier)
     return flat.reshape(spec.shape)
 
@@ -44,6 +47,11 @@ class PrefixReader:
     @property
     def metadata(self) -> Mapping[str, str]:
         return self.inner.metadata
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        outside = (name for name in self.inner.specs if not name.startswith(self.prefix))
+        return (*outside, *self.inner.ignored)
 
     def fetch(self, name: str) -> "Extent | Array":
         return self.inner.fetch(self.prefix + name)
