@@ -13,6 +13,7 @@ from portkit.endpoints import (
     resolve_target,
 )
 from portkit.errors import PortkitError, Problems
+from portkit.formats.protocols import Reader
 from portkit.mapping import PortMap, invert, load_mapping
 from portkit.mapping.library import find_routes, shipped_mapping
 from portkit.planning import Ends, Plan, Step, compose_plans, make_plan
@@ -21,12 +22,13 @@ from portkit.provenance import (
     Provenance,
     SourceFile,
     data_digest,
+    files_of,
     header_digest,
     read_provenance,
 )
 from portkit.references import parse_reference
-from portkit.tensors import Specs
 
+_NAMED = 3  # values beside the tensors that are named; the rest is counted
 _MAPPING_SUFFIXES = (".yaml", ".yml")
 
 
@@ -86,7 +88,7 @@ def _planned(start: Endpoint, target: str, route: tuple[PortMap, ...], scheme: s
     end = resolve_target(target, start, scheme)
     _refuse_mismatch(start, end, route)
     with open_weights(start) as reader:
-        specs = reader.specs
+        specs, ignored = reader.specs, reader.ignored
     plan: Plan | None = None
     for place, portmap in enumerate(route):
         last = place == len(route) - 1
@@ -100,7 +102,14 @@ def _planned(start: Endpoint, target: str, route: tuple[PortMap, ...], scheme: s
         plan = compose_plans(plan, leg) if plan else leg
     if plan is None:
         raise AssertionError("a route of no mapping")
-    return Port(start, end, plan)
+    return Port(start, end, replace(plan, notes=_notes(ignored)))
+
+
+def _notes(ignored: tuple[str, ...]) -> tuple[str, ...]:
+    if not ignored:
+        return ()
+    more = f" and {len(ignored) - _NAMED} more" if len(ignored) > _NAMED else ""
+    return (f"the source also holds {', '.join(ignored[:_NAMED])}{more}: not looked at",)
 
 
 def _refuse_mismatch(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...]) -> None:
@@ -205,25 +214,26 @@ def _recorded_source(provenance: Provenance, artifact: Path, scheme: str) -> End
         what = f"its source {provenance.source} is not at {moved} ({recorded.header[:19]}…)"
         raise PortkitError.at(artifact, what, "name where it is now with --against")
     with open_file(FileWeights(path, prefix)) as reader:
-        _refuse_changed(reader.specs, path, recorded, artifact)
+        _refuse_changed(reader, recorded, artifact)
     text = f"{reference.model}@{located}" if reference.model else located
     return resolve_source(text, artifact.parent, scheme)
 
 
-def _refuse_changed(specs: Specs, path: Path, recorded: SourceFile, artifact: Path) -> None:
-    changed = list(_changes(specs, path, recorded))
+def _refuse_changed(reader: Reader, recorded: SourceFile, artifact: Path) -> None:
+    changed = list(_changes(reader, recorded))
     if changed:
         what = f"its source {recorded.path} changed: {', '.join(changed)}"
         raise PortkitError.at(artifact, what, "convert again, or name another with --against")
 
 
-def _changes(specs: Specs, path: Path, recorded: SourceFile) -> Iterator[str]:
-    size, header = path.stat().st_size, header_digest(specs)
+def _changes(reader: Reader, recorded: SourceFile) -> Iterator[str]:
+    files, header = files_of(reader), header_digest(reader.specs)
+    size = sum(path.stat().st_size for path in files)
     if size != recorded.size:
         yield f"{recorded.size} bytes then, {size} now"
     if header != recorded.header:
         yield f"headers {recorded.header[:19]}… then, {header[:19]}… now"
     elif recorded.data and size == recorded.size:
-        data = data_digest(path)
+        data = data_digest(files)
         if data != recorded.data:
             yield f"data {recorded.data[:19]}… then, {data[:19]}… now"

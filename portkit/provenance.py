@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from portkit.errors import PortkitError
-from portkit.tensors import Specs
+from portkit.formats.protocols import Reader
+from portkit.tensors import Extent, Specs
 
 KEY = "portkit"
 
@@ -18,9 +19,9 @@ class SourceFile:
     """The file whose tensors were moved: enough to notice that it changed."""
 
     path: str  # relative to the output's folder, where there is a way
-    size: int  # bytes
+    size: int  # bytes, of all its files
     header: str  # digest of names, dtypes and shapes
-    data: str = ""  # digest of the whole file, on request
+    data: str = ""  # digest of all their bytes, on request
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,22 @@ def header_digest(specs: Specs) -> str:
     return f"blake3:{blake3(lines.encode()).hexdigest()}"
 
 
-def data_digest(path: Path) -> str:
-    """Return the blake3 of a file's bytes."""
+def files_of(reader: Reader) -> tuple[Path, ...]:
+    """Return every file that holds a part of a checkpoint: shards and external data too."""
+    if reader.path.suffix not in (".json", ".onnx"):
+        return (reader.path,)
+    places = (reader.fetch(name) for name in reader.specs)
+    others = {place.path for place in places if isinstance(place, Extent)}
+    return (reader.path, *sorted(others - {reader.path}))
+
+
+def data_digest(paths: tuple[Path, ...]) -> str:
+    """Return the blake3 of all bytes of these files, in their order."""
     from blake3 import blake3
 
     hasher = blake3(max_threads=blake3.AUTO)
-    hasher.update_mmap(path)
+    for path in paths:
+        hasher.update_mmap(path)
     return f"blake3:{hasher.hexdigest()}"
 
 

@@ -31,6 +31,7 @@ class RandomReader:
     def __init__(self, specs: Specs, seed: int) -> None:
         self.path = Path(f"random:{seed}")
         self.specs = specs
+        self.ignored: tuple[str, ...] = ()
         self.metadata: Mapping[str, str] = MappingProxyType({})
         self._seed = seed
         kernels = [name for name, spec in specs.items() if len(spec.shape) >= 2]

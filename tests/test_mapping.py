@@ -78,7 +78,7 @@ def test_a_mapping_that_loses_something_refuses_to_be_inverted():
         invert(portmap)
     assert str(error.value) == (
         "m.yaml:19: cannot be inverted: a quarter kept\n"
-        "  fix: say how the tensor is made then: `inverse: {init: zeros}`\n"
+        "  fix: say how the tensor is made then: `inverse: {init: zeros, because: …}`\n"
         "m.yaml:24: cannot be inverted: out.w was tied to emb.w"
     )
 

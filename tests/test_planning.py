@@ -261,3 +261,42 @@ def test_every_source_name_ends_in_exactly_one_place(data, tmp_path_factory):
         assert {s.target.name for s in made.steps} == set(names) & kept
         assert {d.spec.name for d in made.dropped} == set(names) & dropped
         assert set(names) <= kept | dropped
+
+
+@pytest.mark.parametrize(
+    ("ties", "what"),
+    [
+        (["copy -> embed", "embed -> copy"], "which no rule moves"),
+        (["copy -> copy"], "which no rule moves"),
+        (["copy -> none"], "which the source lacks"),
+        (["copy -> other"], "which is F32[3]"),
+    ],
+)
+def test_a_tie_needs_a_tensor_that_is_moved(mapping, ties, what):
+    rules = "".join(f'  - {{tie: "{tie}", because: "same"}}\n' for tie in ties)
+    kept = "" if len(ties) > 1 else '  - map: "embed"\n'
+    portmap = mapping(f'rules:\n{rules}{kept}  - map: "other"\n')
+    source = specs(copy=(2,), embed=(2,), other=(3,))
+    assert what in complaints(portmap, source, None)
+
+
+def test_a_tie_that_holds_is_not_written(mapping):
+    portmap = mapping('rules:\n  - {tie: "copy -> embed", because: "same"}\n  - map: "embed"\n')
+    made = plan(portmap, specs(copy=(2,), embed=(2,)), specs(embed=(2,)))
+    assert [(t.spec.name, t.equals) for t in made.tied] == [("copy", "embed")]
+
+
+def test_every_source_of_a_joined_tensor_is_made_anew_on_the_way_back(mapping):
+    portmap = mapping("""rules:
+  - from: ["a", "b"]
+    to: "c"
+    axes: "out"
+    ops: [{concat: {axis: out, sizes: [1, 2]}}, {slice: {out: "::2"}}]
+    inverse: {init: zeros, because: "half of it is gone"}
+""")
+    back = plan(invert(portmap), specs(c=(2,)), specs(a=(1,), b=(2,)))
+    assert [(s.target.name, s.because) for s in back.steps] == [
+        ("a", "half of it is gone"),
+        ("b", "half of it is gone"),
+    ]
+    assert [d.spec.name for d in back.dropped] == ["c"]

@@ -337,3 +337,33 @@ def test_weights_open_under_the_models_names():
     source = resolve_source(f"fc-head:vgg11{SMALL}@random")
     with open_weights(source) as reader:
         assert list(reader.specs) == list(source.specs)
+
+
+def test_a_changed_shard_is_noticed_by_its_digest():
+    tensors = drawn("fc-head", "alexnet", width=0.0625, hidden=24)
+    write("fc.safetensors", tensors)
+    portkit.convert(
+        "fc-head:alexnet@fc.safetensors",
+        "conv-head",
+        "conv.safetensors",
+        options=OutputOptions(shard_bytes=20_000),
+    )
+    index = Path("conv.safetensors.index.json")
+    assert index.is_file()
+    convert(str(index), "fc-head", "back.safetensors", digest=True)
+    port_of(Path("back.safetensors"))
+    shard = max(Path().glob("conv-0*.safetensors"))
+    raw = bytearray(shard.read_bytes())
+    raw[-1] ^= 1
+    shard.write_bytes(raw)
+    assert "changed: data blake3:" in refusal(port_of, Path("back.safetensors"))
+
+
+def test_what_a_checkpoint_holds_beside_tensors_is_said():
+    import torch
+
+    net = {"w": torch.zeros(2)}
+    torch.save({"net": net, "epoch": 3, "lr": 0.1}, "c.pth")
+    Path("m.yaml").write_text('portkit: 1\nfrom: a\nto: b\nfor: [x]\nrules:\n  - map: "w"\n')
+    plan = make_port("c.pth#net.", "b", "m.yaml").plan
+    assert plan.notes == ("the source also holds epoch, lr: not looked at",)

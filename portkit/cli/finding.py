@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portkit.errors import PortkitError, Problem
+from portkit.formats import READABLE
 
-_SUFFIXES = (".safetensors", ".safetensors.index.json", ".pth", ".pt", ".npz", ".onnx")
 _SHARD = re.compile(r".+-\d{5}-of-\d{5}\.safetensors")
 _SKIPPED = ("site-packages", "dist-packages", "node_modules", "__pycache__")
 _ENVIRONMENT = "pyvenv.cfg"  # marks a folder as a virtual environment
@@ -41,7 +41,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if _is_searched(Path(root, name)))
         for name in sorted(names):
-            if name.endswith(_SUFFIXES) and name[0] != "." and not _SHARD.fullmatch(name):
+            if name.endswith(READABLE) and name[0] != "." and not _SHARD.fullmatch(name):
                 yield Path(root, name)
 
 

@@ -15,6 +15,7 @@ from portkit.provenance import (
     Provenance,
     SourceFile,
     data_digest,
+    files_of,
     header_digest,
     relative_path,
     write_provenance,
@@ -83,12 +84,12 @@ def _provenance_of(port: Port, reader: Reader, output: Path, options: OutputOpti
     source, before = port.source, port.source.provenance
     reference, file = str(source.reference), None
     if isinstance(source.weights, FileWeights):
-        path = source.weights.path
+        files = files_of(reader)
         file = SourceFile(
-            path=relative_path(path, output.parent),
-            size=path.stat().st_size,
+            path=relative_path(source.weights.path, output.parent),
+            size=sum(path.stat().st_size for path in files),
             header=header_digest(reader.specs),
-            data=data_digest(path) if options.digest else "",
+            data=data_digest(files) if options.digest else "",
         )
     return Provenance(
         version=__version__,

@@ -107,6 +107,7 @@ class FactoryReader:
         self.path = Path(f"python:{text}")
         self.metadata: Mapping[str, str] = MappingProxyType({})
         self.specs = specs_of(module, f"python:{text}")
+        self.ignored: tuple[str, ...] = ()
         self._state = module.state_dict()
 
     def fetch(self, name: str) -> "Array":

@@ -1,5 +1,6 @@
 """Running a mapping backwards: exact ops swap sides, what loses something refuses by name."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from portkit.errors import PortkitError, Problem, Problems
@@ -24,7 +25,7 @@ def obstacles(portmap: PortMap) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-_HOW = "say how the tensor is made then: `inverse: {init: zeros}`"
+_HOW = "say how the tensor is made then: `inverse: {init: zeros, because: …}`"
 
 
 def _loss(rule: Rule) -> str:
@@ -39,29 +40,37 @@ def invert(portmap: PortMap) -> PortMap:
     problems = obstacles(portmap)
     if problems:
         raise PortkitError(problems)
-    turned = [_turn_rule(rule) for rule in portmap.rules]
+    turned = [_turn_rule(rule) for rule in portmap.rules if not _is_remade(rule)]
     return replace(
         portmap,
         source=portmap.target,
         target=portmap.source,
-        rules=tuple(rule for rule in turned if isinstance(rule, Rule)),
+        rules=tuple(turned),
         drops=tuple(Drop(i.gives, i.made.because, i.at) for i in portmap.inits)
         + tuple(
-            Drop(give, rule.undo.reason or "made anew on the way back", rule.at)
+            Drop(give, rule.undo.reason, rule.at)
             for rule in portmap.rules
             if rule.undo and rule.undo.fill
             for give in rule.gives
         ),
-        inits=tuple(init for init in turned if isinstance(init, Init))
+        inits=tuple(init for rule in portmap.rules for init in _inits(rule))
         + tuple(_remade(drop) for drop in portmap.drops),
         inverted=not portmap.inverted,
     )
 
 
-def _turn_rule(rule: Rule) -> Rule | Init:
-    if rule.undo and rule.undo.fill:
-        because = rule.undo.reason or "it cannot be brought back"
-        return Init(rule.takes[0], Made(rule.undo.fill, because), rule.at)
+def _is_remade(rule: Rule) -> bool:
+    return rule.undo is not None and rule.undo.fill is not None
+
+
+def _inits(rule: Rule) -> Iterator[Init]:
+    """Make every source tensor of a rule anew that says so."""
+    if rule.undo is not None and rule.undo.fill is not None:
+        for pattern in rule.takes:
+            yield Init(pattern, Made(rule.undo.fill, rule.undo.reason), rule.at)
+
+
+def _turn_rule(rule: Rule) -> Rule:
     undone = [op.inverse() for op in reversed(rule.ops)]
     return replace(
         rule,
@@ -84,5 +93,5 @@ def _axes_after(rule: Rule) -> tuple[str, ...]:
 def _remade(drop: Drop) -> Init:
     if drop.undo is None or drop.undo.fill is None:
         raise AssertionError("a drop without an inverse was let through")
-    made = Made(drop.undo.fill, drop.undo.reason or "it was dropped on the way here")
+    made = Made(drop.undo.fill, drop.undo.reason)
     return Init(drop.takes, made, drop.at)

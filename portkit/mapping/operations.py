@@ -82,13 +82,14 @@ def read_made(node: Node | None, rule: Node, entries: Mapping[str, Node]) -> Mad
 
 
 def read_undo(node: Node | None) -> Undo | None:
-    """Read `inverse: {none: why}` or `inverse: {init: zeros}`."""
+    """Read `inverse: {none: why}` or `inverse: {init: zeros, because: …}`."""
     if node is None:
         return None
     entries = nodes.entries_of(node, "`inverse:`", ("none", "init", "because"))
     if ("none" in entries) == ("init" in entries):
         raise PortkitError.at(node.at, "`inverse:` says either `none: why` or `init: how`")
     if "none" in entries:
+        nodes.entries_of(node, "`inverse: {none: why}`", ("none",))
         return Undo(None, nodes.text_of(entries["none"], "`none:`"))
-    because = nodes.text_of(entries["because"], "`because:`") if "because" in entries else ""
-    return Undo(read_fill(entries["init"]), because)
+    made = read_made(entries["init"], node, entries)
+    return Undo(made.fill, made.because)

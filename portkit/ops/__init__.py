@@ -84,7 +84,7 @@ OPS: Mapping[str, Written] = MappingProxyType(
     }
 )
 
-_HARM = (Kind.EXACT, Kind.COMPUTED, Kind.LOSSY, Kind.MADE)
+_HARM = tuple(Kind)  # from harmless to new
 
 
 def chain_kind(ops: tuple[Op, ...]) -> Kind:

@@ -15,8 +15,8 @@ class Kind(StrEnum):
     """What an op does to the elements, from harmless to new."""
 
     EXACT = "exact"  # bit for bit, and it can be undone
-    LOSSY = "lossy"  # some elements or bits are left out
     COMPUTED = "computed"  # float arithmetic
+    LOSSY = "lossy"  # some elements or bits are left out
     MADE = "made"  # new data
 
 

@@ -68,9 +68,12 @@ def _open_others(accounts: Accounts, portmap: PortMap, source: Specs, target: Sp
         if not dropped:
             accounts.idle.append(drop)
     for tie in portmap.ties:
-        for name, captures in _matches(tie.takes, source):
+        tied = _matches(tie.takes, source)
+        for name, captures in tied:
             accounts.ties.append((tie, name, tie.equals.fill(captures) or ""))
             accounts.take(name, tie)
+        if not tied:
+            accounts.idle.append(tie)
     for init in portmap.inits:
         made = [name for name, _ in _matches(init.gives, target or {})]
         accounts.inits.extend((init, name) for name in made)
@@ -138,7 +141,23 @@ def check_accounts(accounts: Accounts, source: Specs) -> Problems:
         if use.missing and not (use.rule.if_missing and not use.sources):
             names = ", ".join(use.missing)
             problems.add(use.rule.at, f"{use.targets[0]} needs {names}, which the source lacks")
+    for tie, name, equals in accounts.ties:
+        what = _misfit_of_tie(accounts, source, name, equals)
+        if what:
+            problems.add(tie.at, f"{source[name]} is tied to {equals}, {what}")
     return problems
+
+
+def _misfit_of_tie(accounts: Accounts, source: Specs, name: str, equals: str) -> str:
+    """Say why a tensor cannot be left to another: that one must be there, alike and moved."""
+    other = source.get(equals)
+    if other is None:
+        return "which the source lacks"
+    if (other.shape, other.dtype) != (source[name].shape, source[name].dtype):
+        return f"which is {other.form}"
+    if equals == name or not any(isinstance(t, Rule) for t in accounts.takers.get(equals, ())):
+        return "which no rule moves"
+    return ""
 
 
 def leftovers(

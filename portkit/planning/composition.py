@@ -25,7 +25,6 @@ def compose_plans(first: Plan, second: Plan) -> Plan:
         route=(*first.route, *second.route[1:]),
         mappings=(*first.mappings, *second.mappings),
         facts=facts,
-        notes=(*first.notes, *second.notes),
     )
 
 

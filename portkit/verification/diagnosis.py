@@ -10,7 +10,7 @@ from portkit.formats import as_array
 from portkit.formats.protocols import Reader
 from portkit.planning import Step
 from portkit.tensors import DType
-from portkit.verification.rereading import recompute
+from portkit.verification.recomputing import recompute
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array

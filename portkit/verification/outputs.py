@@ -101,12 +101,20 @@ def _notes(pair: Pair, checks: list[Check], batches: tuple[Batch, ...]) -> Itera
         yield _describe(worst)
         if not worst.passed and "rho" in worst.numbers:
             yield _suggest(worst.numbers["rho"])
-        told = [check for check in judged if check.passed and "atol" in check.what]
-        if told:
-            yield max(told, key=lambda check: "judged by" in check.what).what
+        yield from _remarks(judged)
     averaged = _averaged(pair, batches[0])
     if averaged:
         yield averaged
+
+
+def _remarks(judged: list[Check]) -> Iterator[str]:
+    """Repeat what passing checks remark: a tolerance below rounding, an unusual ρ, a reason."""
+    passed = [check for check in judged if check.passed]
+    for words in ("judged by", "unusual", "because:"):
+        found = next((check for check in passed if words in check.what), None)
+        if found is not None:
+            yield found.what if words == "judged by" else f"{found.subject}: {found.what}"
+            return
 
 
 def _suggest(rho: float) -> str:

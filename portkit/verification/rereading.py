@@ -1,23 +1,17 @@
-"""Doing it again by other code: safetensors read straight off its specification, ops by einops."""
+"""Doing it again by other code: safetensors read straight off its specification."""
 
 import json
-import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from portkit import formats
 from portkit.errors import PortkitError
 from portkit.formats.protocols import Reader
-from portkit.ops import Rearrange
-from portkit.planning import Step
 from portkit.tensors import DType, Extent, Specs, TensorSpec
-
-if TYPE_CHECKING:
-    from portkit.formats.protocols import Array
 
 CHUNK = 1 << 19  # bytes of either file compared at once, in buffers that stay in the cache
 
@@ -30,6 +24,7 @@ class PlainReader:
     specs: Specs
     metadata: Mapping[str, str]
     places: Mapping[str, Extent]
+    ignored: tuple[str, ...] = ()
 
     def fetch(self, name: str) -> Extent:
         return self.places[name]
@@ -38,19 +33,22 @@ class PlainReader:
 @contextmanager
 def reopen(path: Path) -> Iterator[Reader]:
     """Open a file independently of the code that wrote it, where its format is simple enough."""
+    if path.name.endswith((".safetensors", ".safetensors.index.json")):
+        yield _reread(path)
+        return
+    with formats.open_reader(path) as reader:
+        yield reader
+
+
+def _reread(path: Path) -> PlainReader:
     try:
-        if path.name.endswith(".safetensors"):
-            yield _read_plain(path, (path,))
-            return
-        if path.name.endswith(".safetensors.index.json"):
-            named = json.loads(path.read_bytes())["weight_map"].values()
-            yield _read_plain(path, tuple(path.parent / name for name in sorted(set(named))))
-            return
+        if path.suffix == ".safetensors":
+            return _read_plain(path, (path,))
+        named = json.loads(path.read_bytes())["weight_map"].values()
+        return _read_plain(path, tuple(path.parent / name for name in sorted(set(named))))
     except (OSError, ValueError, LookupError, TypeError, struct.error) as error:
         what = f"cannot be read again: {type(error).__name__}: {error}"
         raise PortkitError.at(path, what) from error
-    with formats.open_reader(path) as reader:
-        yield reader
 
 
 def is_reread(reader: Reader) -> bool:
@@ -103,20 +101,3 @@ def _fill(file: Any, buffer: bytearray, extent: Extent) -> None:
             if not more:
                 raise PortkitError.at(extent.path, "became shorter while it was read")
             filled += more
-
-
-def recompute(step: Step, arrays: "tuple[Array, ...]") -> "Array":
-    """Return what a step makes, by einops where it rearranges and op by op where it does not."""
-    import einops
-    import numpy as np
-
-    for op in step.ops:
-        if isinstance(op, Rearrange):
-            # einops warns of axes called as Python's keywords, such as `in`
-            pattern = re.sub(r"[^\W\d]\w*", r"axis_\g<0>", op.pattern)
-            sizes = {f"axis_{axis}": int(size) for axis, size in op.sizes}
-            arrays = tuple(einops.rearrange(array, pattern, **sizes) for array in arrays)
-        else:
-            arrays = op.apply(arrays)
-    made: Array = np.ascontiguousarray(arrays[0]).reshape(step.target.shape)
-    return made
