@@ -11,7 +11,7 @@ from portkit.conversion import OutputOptions, convert_port
 from portkit.errors import PortkitError
 from portkit.planning import Plan
 from portkit.porting import make_port
-from portkit.verification import Options, Status, jobs, verify_port
+from portkit.verification import Options, Status, Tolerances, jobs, verify_port
 from portkit.verification.battery import (
     Inputs,
     choose_sizes,
@@ -287,6 +287,12 @@ def test_a_model_that_is_not_known_is_not_run(tmp_path):
     found = verify_port(port, tmp_path / "out.npz", Options())
     assert [rung.status for rung in found.rungs][2:] == [Status.NOT_CHECKED] * 2
     assert found.rungs[2].summary == "no model is known for the tensors of 'theirs'"
+
+
+def test_a_loosened_gate_is_printed_with_its_reason(ports):
+    tolerances = Tolerances(rho=20, because="an old processor")
+    found = verify_port(*ports("vgg11"), replace(QUICK, tolerances=tolerances))
+    assert found.rungs[3].notes[1].endswith(", gate 20, because: an old processor")
 
 
 def test_an_unknown_rung_is_refused(ports):

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from portkit import formats
 from portkit.conversion import OutputOptions, convert_port
@@ -141,6 +143,23 @@ def test_a_tampered_tensor_is_named_with_its_cause(artifact, fault):
     failed = {check.subject: check.what for check in found.rungs[-1].failed}
     assert said in failed[tensor]
     assert all(name == tensor or "swap" in fault for name in failed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_bit_turned_anywhere_in_the_values_is_found_in_its_tensor(ported, data):
+    port = port_of(ported)
+    with reopen(ported) as reader:
+        places = {name: reader.fetch(name) for name in reader.specs}
+    name = data.draw(st.sampled_from(sorted(places)))
+    place = places[name]
+    offset = place.offset + data.draw(st.integers(0, place.nbytes - 1))
+    raw = bytearray(ported.read_bytes())
+    raw[offset] ^= 1 << data.draw(st.integers(0, 7))
+    broken = ported.with_name("broken.safetensors")
+    broken.write_bytes(raw)
+    found = verify_port(port, broken, Options(rungs=("bits",)))
+    assert [check.subject for check in found.rungs[0].failed] == [name]
 
 
 def test_an_untouched_file_passes_both_rungs(artifact):

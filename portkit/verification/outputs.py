@@ -109,7 +109,8 @@ def _notes(pair: Pair, checks: list[Check], batches: tuple[Batch, ...]) -> Itera
 
 def _remarks(judged: list[Check]) -> Iterator[str]:
     """Repeat what passing checks remark: a tolerance below rounding, an unusual ρ, a reason."""
-    passed = [check for check in judged if check.passed]
+    worst_first = sorted(judged, key=lambda check: -check.numbers.get("rho", 0.0))
+    passed = [check for check in worst_first if check.passed]
     for words in ("judged by", "unusual", "because:"):
         found = next((check for check in passed if words in check.what), None)
         if found is not None:
