@@ -420,3 +420,12 @@ rules:
   # F64[]
   # - {drop: "n", because: why}
 """
+
+
+def test_options_of_a_verification_that_is_not_asked_for_are_refused(run):
+    ran = run("convert", SOURCE, "conv-head", "--atol", "1e-5", "--quick")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "error: portkit convert: --atol, --quick say how to verify\n  fix: add --verify\n"
+    )
+    assert not Path("vgg11-conv-head.safetensors").exists()

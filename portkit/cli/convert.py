@@ -12,7 +12,8 @@ from portkit.cli.options import (
     mapping_option,
     quiet_option,
     read_size,
-    tolerance_options,
+    refuse_without_verify,
+    verifying_options,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class _Saying:
 @click.option("--shard-size", metavar="SIZE", callback=read_size, help="Split, e.g. at 2GB.")
 @click.option("--digest", is_flag=True, help="Record a digest of the source's data, too.")
 @click.option("--verify", "verifies", is_flag=True, help="Prove the output straight away.")
-@tolerance_options
+@verifying_options
 @json_option
 @quiet_option
 def command(
@@ -53,6 +54,8 @@ def command(
     from portkit.porting import make_port
 
     saying = _Saying(options["quiet"], options["as_json"])
+    if not options["verifies"]:
+        refuse_without_verify(options)
     port = make_port(source, target, mapping)
     path = Path(output if output is not None else default_output(port))
     if saying.in_words:

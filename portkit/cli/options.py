@@ -1,10 +1,12 @@
 """Options that several commands share, and how their texts are read."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+
+from portkit.errors import PortkitError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -19,21 +21,6 @@ mapping_option = click.option(
     "--mapping", metavar="FILE", help="Use this mapping file, or shipped mapping by name."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print complaints only.")
-
-
-def tolerance_options(command: Command) -> Command:
-    """Add the options that say when two results are alike."""
-    for option in reversed(_TOLERANCES):
-        command = option(command)
-    return command
-
-
-_TOLERANCES = (
-    click.option("--atol", type=float, help="Largest absolute difference of the port."),
-    click.option("--rtol", type=float, help="Largest relative difference; 0 when --atol is given."),
-    click.option("--strict-atol", is_flag=True, help="Hold float32 rounding to --atol, too."),
-    click.option("--because", default="", metavar="TEXT", help="Why a tolerance is loosened."),
-)
 
 
 def read_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int:
@@ -73,3 +60,35 @@ def read_input_size(
         what = f"{text!r} is no input size, write 224 or 224,256 (height,width)"
         raise click.BadParameter(what, context, parameter)
     return int(parts[0]), int(parts[-1])
+
+
+_VERIFYING = (
+    click.option("--atol", type=float, help="Largest absolute difference of the port."),
+    click.option("--rtol", type=float, help="Largest relative difference; 0 when --atol is given."),
+    click.option("--strict-atol", is_flag=True, help="Hold float32 rounding to --atol, too."),
+    click.option("--because", default="", metavar="TEXT", help="Why a tolerance is loosened."),
+    click.option("--quick", is_flag=True, help="A budgeted subset, for a save-and-check loop."),
+    click.option("--rungs", callback=read_rungs, metavar="A,B", help="Only these rungs."),
+    click.option(
+        "--input-size",
+        callback=read_input_size,
+        metavar="H[,W]",
+        help="Pixels, for a model that portkit does not know.",
+    ),
+)
+
+
+def verifying_options(command: Command) -> Command:
+    """Add the options that say what is verified, and when two results are alike."""
+    for option in reversed(_VERIFYING):
+        command = option(command)
+    return command
+
+
+def refuse_without_verify(options: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing; raise PortkitError."""
+    names = ("atol", "rtol", "strict_atol", "because", "quick", "rungs", "input_size")
+    given = [name for name in names if options[name] not in (None, False, "", ())]
+    if given:
+        text = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise PortkitError.at("portkit convert", f"{text} say how to verify", "add --verify")

@@ -12,9 +12,7 @@ from portkit.cli.options import (
     json_option,
     mapping_option,
     quiet_option,
-    read_input_size,
-    read_rungs,
-    tolerance_options,
+    verifying_options,
 )
 from portkit.errors import PortkitError, Problem
 
@@ -26,15 +24,7 @@ if TYPE_CHECKING:
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
 @click.option("--against", metavar="SOURCE", help="The source, where provenance is not to decide.")
 @mapping_option
-@tolerance_options
-@click.option("--quick", is_flag=True, help="A budgeted subset, for a save-and-check loop.")
-@click.option("--rungs", callback=read_rungs, metavar="A,B", help="Only these rungs.")
-@click.option(
-    "--input-size",
-    callback=read_input_size,
-    metavar="H[,W]",
-    help="Pixels, for a model that portkit does not know.",
-)
+@verifying_options
 @json_option
 @quiet_option
 def command(targets: tuple[str, ...], *, against: str | None, **options: Any) -> int:
@@ -98,9 +88,9 @@ def read_options(options: Mapping[str, Any]) -> "Options":
     )
     return Options(
         tolerances=tolerances,
-        quick=options.get("quick", False),
-        rungs=options.get("rungs", ()),
-        input_size=options.get("input_size"),
+        quick=options["quick"],
+        rungs=options["rungs"],
+        input_size=options["input_size"],
     )
 
 
