@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from portkit.verification import Check, Verification
+from portkit.verification.results import rung_of
+
 
 def test_the_demo_proves_both_ports_and_finds_no_flip(run):
     found = run("demo", "--json").json
@@ -16,9 +19,11 @@ def test_the_demo_proves_both_ports_and_finds_no_flip(run):
 
 
 def test_what_is_kept_can_be_kept_again(run, monkeypatch):
-    from portkit.cli import demo
-
-    monkeypatch.setattr(demo, "_evaluate", lambda *_, **__: ())
+    monkeypatch.setattr("portkit.cli.demo._evaluate", lambda *_, **__: ())
+    proof = Verification(
+        "a", "b", "c", (rung_of("bits", [Check("w", passed=True, what="alike")], ""),)
+    )
+    monkeypatch.setattr("portkit.verification.verify_port", lambda *_: proof)
     for _ in range(2):
         assert run("demo", "--keep", "kept").code == 0
     names = sorted(path.name for path in Path("kept").iterdir())
