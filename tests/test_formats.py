@@ -52,7 +52,7 @@ specs_of_any_dtype = st.lists(
     max_size=5,
 ).map(lambda forms: tuple(TensorSpec(f"t.{i}", s, d) for i, (d, s) in enumerate(forms)))
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def bits_for(spec, seed=0):

@@ -1,4 +1,4 @@
-"""From what a torch pickle holds to named tensors, each in a place of its own within its storage."""
+"""From what a torch pickle holds to named tensors, each in its place within its storage."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -142,7 +142,8 @@ def _start_of_npy(archive: Archive, entry: Entry) -> bytes:
     try:
         return zlib.decompressobj(-15).decompress(raw, most)
     except zlib.error as error:
-        raise PortkitError.at(f"{archive.path}: {entry.name}", str(error)) from None
+        what = f"its packed data is broken: {error}"
+        raise PortkitError.at(f"{archive.path}: {entry.name}", what) from None
 
 
 def _header(raw: bytes, where: str) -> tuple[tuple[int, ...], str, bool]:
@@ -156,7 +157,7 @@ def _header(raw: bytes, where: str) -> tuple[tuple[int, ...], str, bool]:
     if not isinstance(code, str) or len(code) < 2 or not isinstance(fortran, bool):
         fix = "save it as a plain number type"
         raise PortkitError.at(where, f"dtype {brief(code)} is not read", fix)
-    return shape, code if len(code) > 2 else f"|{code}", fortran
+    return shape, code if code[0] in "<>|=" else f"|{code}", fortran
 
 
 @contextmanager

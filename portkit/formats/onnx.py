@@ -228,7 +228,7 @@ def _external(said: Mapping[str, str], spec: TensorSpec, path: Path) -> Extent:
     where = f"{path}: {spec.name}"
     location = said.get("location", "")
     parts = PurePosixPath(location.replace("\\", "/"))
-    if not location or parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+    if not location or parts.is_absolute() or ".." in parts.parts or location[1:2] == ":":
         raise PortkitError.at(where, f"its data lies outside the model's folder: {location!r}")
     file = path.parent / parts
     if not file.is_file():

@@ -73,8 +73,10 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
 
     try:
         header = json.loads(raw.decode(), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise PortkitError.at(path, f"the header is no JSON: {error}") from None
+    except RecursionError:
+        raise PortkitError.at(path, "the header is no JSON: it is nested too deep") from None
     if repeated:
         raise PortkitError.at(path, f"the header names {repeated[0]!r} twice")
     if not isinstance(header, dict):
