@@ -14,9 +14,10 @@ def is_count(value: Any) -> bool:
 
 def is_shape(value: Any) -> bool:
     """Say whether a list or tuple can be a tensor's shape, or its strides."""
-    return (
-        isinstance(value, list | tuple) and len(value) <= _MOST_AXES and all(map(is_count, value))
-    )
+    if not isinstance(value, list | tuple) or len(value) > _MOST_AXES:
+        return False
+    # `is_count`, spelt out: large headers hold very many
+    return all(type(size) is int and 0 <= size < _LARGEST for size in value)
 
 
 def brief(value: Any) -> str:

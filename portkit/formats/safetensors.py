@@ -20,6 +20,7 @@ from portkit.tensors import DType, Extent, Specs, TensorSpec
 INDEX_SUFFIX = ".safetensors.index.json"
 _PAGE = 4096
 _LONGEST_HEADER = 100_000_000  # bytes, as the reference implementation has it
+_KEYS = frozenset(("dtype", "shape", "data_offsets"))
 _DTYPES: Mapping[str, DType] = MappingProxyType({str(dtype): dtype for dtype in DType})
 
 
@@ -96,8 +97,10 @@ def _table(
     problems = Problems()
     entries: list[tuple[int, int, TensorSpec]] = []
     for name, entry in header.items():
-        found = _entry(name, entry, path, problems)
-        if found:
+        found = _entry(name, entry)
+        if isinstance(found, str):
+            problems.add(f"{path}: {name}", found)
+        else:
             entries.append(found)
     problems.raise_if_any()
     entries.sort(key=lambda entry: (entry[0], entry[1]))
@@ -110,28 +113,22 @@ def _table(
     )
 
 
-def _entry(
-    name: str, entry: Any, path: Path, problems: Problems
-) -> tuple[int, int, TensorSpec] | None:
-    where = f"{path}: {name}"
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        problems.add(where, "needs exactly dtype, shape and data_offsets")
-        return None
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        problems.add(where, f"unknown dtype {brief(dtype)}")
-        return None
+def _entry(name: str, entry: Any) -> tuple[int, int, TensorSpec] | str:
+    """Return where a tensor begins and ends, and its header; or what is wrong with it."""
+    if not isinstance(entry, dict) or entry.keys() != _KEYS:
+        return "needs exactly dtype, shape and data_offsets"
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+    if dtype is None:
+        return f"unknown dtype {brief(entry['dtype'])}"
     if not is_shape(shape) or not is_shape(offsets) or len(offsets) != 2:
         found = f"{brief(shape)} and {brief(offsets)}"
-        problems.add(where, f"shape and offsets must be lists of sizes, found {found}")
-        return None
-    spec = TensorSpec(name, tuple(shape), _DTYPES[dtype])
+        return f"shape and offsets must be lists of sizes, found {found}"
+    spec = TensorSpec(name, tuple(shape), dtype)
     begin, end = offsets
-    if end - begin != spec.nbytes:
-        problems.add(
-            where, f"{spec.form} takes {spec.nbytes} bytes, its offsets span {end - begin}"
-        )
-        return None
+    nbytes = spec.nbytes
+    if end - begin != nbytes:
+        return f"{spec.form} takes {nbytes} bytes, its offsets span {end - begin}"
     return begin, end, spec
 
 
