@@ -77,8 +77,8 @@ def refusal(call, *arguments, **options):
 
 
 @pytest.mark.parametrize("arch", NINE)
-def test_there_and_back_is_the_same_bytes_under_the_same_names(arch):
-    """The whole-size nets: both plans only reinterpret, and together they change no name."""
+def test_there_and_back_only_reinterprets_and_changes_no_name(arch):
+    """The whole-size nets, as planned; test_cli_full_size and the next test move real bytes."""
     there = make_port(f"torchvision:{arch}@random", "conv-head").plan
     back = make_port(f"conv-head:{arch}@random", f"torchvision:{arch}").plan
     both = compose_plans(there, back)

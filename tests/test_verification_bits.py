@@ -129,7 +129,7 @@ FAULTS = {
                  "it was cut to bfloat16"),
     "a scale": (put(CONV, lambda w: w * np.float32(0.5)), CONV, "it is its source times 0.5"),
     "a text dump": (put(CONV, lambda w: np.round(w, 4)), CONV, " of 288 elements differ"),
-    "a negative zero": (put("features.1.num_batches_tracked", lambda n: n + 1),
+    "another count": (put("features.1.num_batches_tracked", lambda n: n + 1),
                         "features.1.num_batches_tracked", "1 of 1 elements differ, first at []"),
 }  # fmt: skip
 

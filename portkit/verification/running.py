@@ -48,7 +48,7 @@ class Model:
 
     def answer(self, batch: Batch, dtype: torch.dtype) -> Answers:
         """Return the model's answers to a batch; raise RunError. A batch is run once a dtype."""
-        key = batch.shown, dtype
+        key = batch.digest, dtype
         if key not in self._answers:
             self._answers[key] = self._run(batch, dtype)
         return self._answers[key]
