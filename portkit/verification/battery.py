@@ -49,10 +49,13 @@ class Batch:
 
     @property
     def digest(self) -> str:
-        """What the images are, whatever they are called: equal batches are run once."""
+        """What the batch is and what it is for, so that no two are taken for each other.
+
+        The same images for another purpose, such as being run again, are another batch.
+        """
         from blake3 import blake3
 
-        return f"{self.images.shape} {blake3(self.images.tobytes()).hexdigest()}"
+        return f"{self.shown} {blake3(self.images.tobytes()).hexdigest()}"
 
     @property
     def size(self) -> str:
