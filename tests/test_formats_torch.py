@@ -80,6 +80,12 @@ def zipped(data_pkl, storages=(("0", 24),), **entries):
     return out.getvalue()
 
 
+def patched(raw, magic, at, data):
+    """Overwrite bytes at an offset from the last header with that magic."""
+    start = raw.rindex(magic) + at
+    return raw[:start] + data + raw[start + len(data) :]
+
+
 def read(path):
     with open_reader(path) as reader:
         return {
@@ -266,6 +272,16 @@ BAD_TENSORS = {
         {"w": Stored("storage", 7)},
         "w.pth: its pickle cannot be read: persistent id ['storage', 7]",
     ),
+    "a storage of two types": (
+        {"w": tensor(), "v": tensor(storage(kind=torch.DoubleStorage))},
+        ("w.pth: its pickle cannot be read: "
+        "storage '0' has elements of 4 and of 8 bytes"),
+    ),
+    "a shape that no array has": (
+        {"w": tensor(shape=(0, 1 << 62, 1 << 62), strides=(1, 1, 1))},
+        ("w.pth: w: F32[0, 4611686018427387904, 4611686018427387904] "
+        "is no array's shape"),
+    ),
     "an endless storage": (
         {"w": tensor(storage("0", -6))},
         "w.pth: its pickle cannot be read: storage '0' of -6 elements at 0",
@@ -284,6 +300,14 @@ def test_sparse_and_quantized_tensors_are_refused_by_name(tmp_path):
     assert complaint(tmp_path, (tmp_path / "sparse.pth").read_bytes()) == (
         "w.pth: holds a sparse_tensor, and only plain dense tensors are read\n"
         "  fix: save dense tensors"
+    )
+
+
+def test_wide_complex_tensors_are_refused_by_name(tmp_path):
+    torch.save({"w": torch.ones(3, dtype=torch.complex128)}, tmp_path / "wide.pth")
+    assert complaint(tmp_path, (tmp_path / "wide.pth").read_bytes()) == (
+        "w.pth: holds ComplexDouble elements, which are not read\n"
+        "  fix: save them as another type, such as tensor.float()"
     )
 
 
@@ -423,16 +447,41 @@ BOMBS = {
     "itself": (b"\x80\x02]q\x00h\x00a.", TOO_DEEP),
     "shared lists": (
         doubled(30, b"](", b"e") + b".",
-        "w.pth: holds the same containers more than 20000 times",
+        "w.pth: holds the same values again and again, more than 100000 times",
+    ),
+    "a long list again and again": (
+        b"\x80\x02](" + b"N" * 40_000 + b"eq\x01](" + b"h\x01" * 100_000 + b"e.",
+        "w.pth: holds the same values again and again, more than 100000 times",
+    ),
+    "a long name again and again": (
+        b"\x80\x02}X" + struct.pack("<I", 1 << 20) + b"k" * (1 << 20) + b"](" +
+        b"N" * 2000 + b"es.",
+        "w.pth: a name is longer than 1000 characters, under ''",
+    ),
+    "sizes of a long list": (
+        b"\x80\x02](" + b"N" * 100_000 + b"eq\x01ctorch\nSize\nq\x02](" +
+        b"h\x02h\x01\x85R" * 2000 + b"e.",
+        "w.pth: its pickle cannot be read: a size of list",
+    ),
+    "calls with a long tuple": (
+        b"\x80\x02(" + b"N" * 100_000 + b"tq\x01ctorch\nSize\nq\x02](" +
+        b"h\x02h\x01R" * 2000 + b"e.",
+        ("w.pth: its pickle cannot be read: "
+        "a call with arguments that torch does not write"),
+    ),
+    "a long bytearray": (
+        b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"ab.",
+        "w.pth: its pickle cannot be read: it ends early",
     ),
     "shared tuples as a key": (
         doubled(60, b"", b"\x86") + b"}h\x3cK\x01s.",
         "w.pth: its pickle cannot be read: a key that is a tuple",
     ),
     "shared tuples as a shape": (
-        b"\x80\x02" + b"ctorch._utils\n_rebuild_tensor\n(X\x01\0\0\0sK\x00" +
-        doubled(60, b"", b"\x86")[2:] + b"h\x3ctR.",
-        "w.pth: its pickle cannot be read: a tensor without a storage",
+        doubled(60, b"", b"\x86") + b"ctorch._utils\n_rebuild_tensor\n"
+        b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000NK\x06tQK\x00h\x3c)tR.",
+        ("w.pth: its pickle cannot be read: "
+        "a tensor of shape [tuple, tuple], strides [], at 0"),
     ),
     "shared tuples as a storage's key": (
         doubled(60, b"", b"\x86") + b"(X\x07\0\0\0storageNh\x3cNK\x01tQ.",
@@ -465,6 +514,31 @@ def test_bombs_are_refused_in_little_memory(tmp_path, case, wrap):
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_an_ordered_dicts_pairs_make_one_dict(tmp_path):
+    pairs = b"](](K\x01K\x02e](K\x03K\x04eeq\x01"
+    made = b"ccollections\nOrderedDict\nq\x02h\x01\x85R"
+    again = b"h\x02h\x01\x85R"
+    data = b"\x80\x02](" + pairs + made + again + b"e."
+    (tmp_path / "w.pth").write_bytes(zipped(data))
+    with open_reader(tmp_path / "w.pth") as reader:
+        assert reader.ignored == ("0", "1.1", "1.3", "2")
+
+
+@pytest.mark.parametrize("opcode", [b"o", b"isys\nexit\n"])
+def test_opcodes_of_old_instances_are_refused(tmp_path, opcode):
+    data = b"\x80\x02(ccollections\nOrderedDict\n" + opcode + b"."
+    words = complaint(tmp_path, zipped(data))
+    assert (
+        words
+        == {
+            b"o": "w.pth: its pickle cannot be read: it uses an opcode that torch does not write",
+            b"isys\nexit\n": (
+                f"w.pth: its pickle asks for sys.exit, which portkit will not run\n  fix: {RESAVE}"
+            ),
+        }[opcode]
+    )
 
 
 def test_a_far_memo_allocates_nothing(tmp_path):
@@ -534,6 +608,11 @@ WHOLE_FILES = {
     ),
     "packed": (
         packed_zip({"w/data.pkl": GOOD, "w/data/0": bytes(24)}),
+        ("w.pth: storage 'w/data/0' is compressed\n"
+        "  fix: save it again with torch.save, which packs nothing"),
+    ),
+    "packed to the same size": (
+        patched(zipped(GOOD), b"PK\1\2", 10, b"\x08"),
         ("w.pth: storage 'w/data/0' is compressed\n"
         "  fix: save it again with torch.save, which packs nothing"),
     ),

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from portkit.errors import PortkitError
+from portkit.errors import PortkitError, Problems
 from portkit.formats.protocols import Layout, Reader, Writer
 from portkit.formats.publishing import publishing
 from portkit.formats.views import as_array, prefixes, select, strip_prefix
@@ -50,6 +51,7 @@ FORMATS: Mapping[str, Known] = MappingProxyType(
     }
 )
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's old magic, pickled
+_LARGEST = (1 << 63) - 1  # bytes, as numpy has it
 READABLE = tuple(FORMATS)
 WRITABLE = tuple(suffix for suffix, known in FORMATS.items() if known.writable)
 
@@ -62,7 +64,7 @@ def open_reader(path: Path) -> Iterator[Reader]:
             reader = stack.enter_context(_recognise(path).open_reader(path))
         except OSError as error:
             raise PortkitError.at(path, f"cannot be read: {error.strerror or error}") from error
-        _refuse_broken_names(reader)
+        _refuse_unusable(reader)
         yield reader
 
 
@@ -71,6 +73,8 @@ def _recognise(path: Path) -> Any:
         raise PortkitError.at(path, "is a folder", "name the file inside it")
     if not path.exists():
         raise PortkitError.at(path, "no such file")
+    if not path.is_file():
+        raise PortkitError.at(path, "is no ordinary file", "save what it gives to a file first")
     known = _by_content(path) or _known(path)
     if known is None:
         fix = f"use one of: {', '.join(READABLE)}"
@@ -78,8 +82,13 @@ def _recognise(path: Path) -> Any:
     return _module(known)
 
 
-def _refuse_broken_names(reader: Reader) -> None:
-    """Refuse names that are no text, which could be neither printed nor written."""
+def _refuse_unusable(reader: Reader) -> None:
+    """Refuse names that are no text, and empty tensors too large for any array."""
+    problems = Problems()
+    for spec in reader.specs.values():
+        if 0 in spec.shape and prod(n for n in spec.shape if n) * spec.dtype.itemsize > _LARGEST:
+            problems.add(f"{reader.path}: {spec.name}", f"{spec.form} is no array's shape")
+    problems.raise_if_any()
     try:
         "".join(reader.specs).encode()
     except UnicodeEncodeError as error:

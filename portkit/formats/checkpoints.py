@@ -11,7 +11,8 @@ from portkit.formats.pickles import Tensor
 from portkit.tensors import TensorSpec
 
 _DEEPEST = 32  # levels of nesting in a checkpoint
-_MOST_AGAIN = 20_000  # times that containers are met again in a checkpoint
+_MOST_AGAIN = 100_000  # values, over all containers that are met again in a checkpoint
+_LONGEST_NAME = 1000
 _MOST_NAMED = 1000  # values that are no tensors, and whose names are kept
 
 
@@ -43,13 +44,14 @@ class _Walk:
     again: int = 0
 
     def enter(self, container: Any, name: str, depth: int) -> None:
-        self.again += id(container) in self.met
+        if id(container) in self.met:
+            self.again += 1 + len(container)
         self.met.add(id(container))
         if depth > _DEEPEST:
             what = f"nested deeper than {_DEEPEST} levels, at {name[:80]!r}"
             raise PortkitError.at(self.path, what)
         if self.again > _MOST_AGAIN:
-            what = f"holds the same containers more than {_MOST_AGAIN} times"
+            what = f"holds the same values again and again, more than {_MOST_AGAIN} times"
             raise PortkitError.at(self.path, what)
 
 
@@ -64,6 +66,9 @@ def _walk(value: Any, name: str, depth: int, walk: _Walk) -> Iterator[tuple[str,
     walk.enter(value, name, depth)
     for key, inner in items:
         text = str(key) if isinstance(key, str | int) else ascii(key)[:40]
+        if len(name) + len(text) >= _LONGEST_NAME:
+            what = f"a name is longer than {_LONGEST_NAME} characters, under {name[:80]!r}"
+            raise PortkitError.at(walk.path, what)
         yield from _walk(inner, f"{name}.{text}" if name else text, depth + 1, walk)
     if not value:
         yield name, None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # bytes, as numpy has it
+_LONGEST_NAME = 65_000  # bytes, and .npy after them
 _SMALL = 64 << 20  # bytes that a compressed tensor may always unpack to
 _RATIO = 100  # a larger one only if it is packed no tighter: weights pack little, bombs 1000:1
 _CODES: Mapping[str, DType] = MappingProxyType(
@@ -167,6 +168,9 @@ def open_writer(path: Path, layout: Layout) -> Iterator[Writer]:
 
     problems = Problems()
     for spec in layout.specs:
+        if len(spec.name.encode()) > _LONGEST_NAME:
+            what = f"is a name of {len(spec.name)} characters, which no zip holds"
+            problems.add(f"{spec.name[:40]}...", what, "rename it")
         if spec.dtype not in _NAMES:
             problems.add(spec.name, f"numpy has no {spec.dtype}", "write .safetensors or .pth")
     text = json.dumps(dict(layout.metadata), separators=(",", ":"))

@@ -49,6 +49,7 @@ class Inert:
     """A value of no interest, such as an optimiser's scalar."""
 
 
+_MOST_ARGUMENTS = 16  # of a call: torch's helpers have up to 7
 _TYPED: Mapping[str, DType] = MappingProxyType(
     {
         "FloatStorage": DType.F32, "DoubleStorage": DType.F64, "HalfStorage": DType.F16,
@@ -93,12 +94,21 @@ def _inert(*_: Any) -> Inert:
     return Inert()
 
 
-def _size(values: Any = ()) -> tuple[Any, ...]:
+def _size(values: Any = ()) -> tuple[int, ...]:
+    if not is_shape(values):
+        raise pickle.UnpicklingError(f"a size of {brief(values)}")
     return tuple(values)
 
 
-def _ordered(items: Any = ()) -> dict[Any, Any]:
-    return {_key(key): value for key, value in items}
+def _ordered(items: Any = None) -> dict[Any, Any]:
+    """Return the dict that Python 2's pairs make; they are taken, lest one list make many dicts."""
+    if items is None:
+        return {}
+    if not isinstance(items, list):
+        raise pickle.UnpicklingError(f"an OrderedDict of {brief(items)}")
+    made = {_key(key): value for key, value in items}
+    items.clear()
+    return made
 
 
 def _key(key: Any) -> Any:
@@ -151,11 +161,16 @@ def find_meaning(path: Path, module: str, name: str) -> Any:
     raise PortkitError.at(path, *_refusal(module, name))
 
 
+_ANOTHER = "save them as another type, such as tensor.float()"
+
+
 def _refusal(module: str, name: str) -> tuple[str, str]:
     resave = "save its state dict instead: torch.save(model.state_dict(), FILE)"
     if module == "torch._utils" and name.startswith("_rebuild"):
         kind = name.removeprefix("_rebuild_")
         return f"holds a {kind}, and only plain dense tensors are read", "save dense tensors"
+    if module == "torch" and name.endswith("Storage"):
+        return f"holds {name.removesuffix('Storage')} elements, which are not read", _ANOTHER
     is_standard = module.partition(".")[0] in (*sys.stdlib_module_names, "__builtin__")
     if name[:1].isupper() and not is_standard:
         return f"is a whole pickled object ({module}.{name}), and running it is refused", resave
@@ -169,6 +184,7 @@ class _TableUnpickler(pickle._Unpickler):  # noqa: SLF001
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
+    readline: Callable[[], bytes]
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         # Python 2 wrote names as bytes, and numbers' raw bytes too
@@ -189,11 +205,27 @@ class _TableUnpickler(pickle._Unpickler):  # noqa: SLF001
             found = f"{brief(length)} elements at {brief(offset)}"
             raise pickle.UnpicklingError(f"storage {brief(key)} of {found}")
         dtype = kind if isinstance(kind, DType) else None
-        self.widths[key] = dtype.itemsize if dtype else 1
+        width = dtype.itemsize if dtype else 1
+        if self.widths.setdefault(key, width) != width:
+            what = f"storage {brief(key)} has elements of {self.widths[key]} and of {width} bytes"
+            raise pickle.UnpicklingError(what)
         return Storage(dtype, key, length, offset)
 
     def load_build(self) -> None:
         self.stack.pop()
+
+    def load_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(arguments, tuple) or len(arguments) > _MOST_ARGUMENTS:
+            raise pickle.UnpicklingError("a call with arguments that torch does not write")
+        self.append(function(*arguments))
+
+    def refuse(self) -> None:
+        raise pickle.UnpicklingError("it uses an opcode that torch does not write")
+
+    def load_inst(self) -> None:
+        self.find_class(*(self.readline()[:-1].decode("ascii") for _ in range(2)))
+        self.refuse()
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -222,6 +254,11 @@ class _TableUnpickler(pickle._Unpickler):  # noqa: SLF001
         {
             **pickle._Unpickler.dispatch,  # noqa: SLF001
             pickle.BUILD[0]: load_build,
+            pickle.REDUCE[0]: load_reduce,
+            pickle.INST[0]: load_inst,
+            pickle.OBJ[0]: refuse,
+            # as bytes: a bytearray would be allocated before what it claims to hold is read
+            pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],  # noqa: SLF001
             pickle.SETITEM[0]: load_setitem,
             pickle.SETITEMS[0]: load_setitems,
             pickle.DICT[0]: load_dict,

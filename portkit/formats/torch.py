@@ -89,7 +89,7 @@ def _storage_at(archive: Archive, name: str) -> tuple[int, int]:
     entry = archive.entries.get(name)
     if entry is None:
         raise PortkitError.at(archive.path, f"storage {name!r} is not in the archive")
-    if entry.packed != entry.size:
+    if entry.method != STORED:
         fix = "save it again with torch.save, which packs nothing"
         raise PortkitError.at(archive.path, f"storage {name!r} is compressed", fix)
     return archive.start_of(entry), entry.size
