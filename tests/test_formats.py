@@ -487,6 +487,18 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, monkeypatch, name):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_long_name_does_not_fit_an_npz(tmp_path):
+    specs = (TensorSpec("é" * 40_000, (2,), DType.F32),)
+    with (
+        pytest.raises(PortkitError) as caught,
+        open_writer(tmp_path / "w.npz", Layout(specs, {})),
+    ):
+        raise AssertionError("not reached")
+    assert str(caught.value) == (
+        f"{'é' * 40}...: is a name of 40000 characters, which no zip holds\n  fix: rename it"
+    )
+
+
 def test_long_metadata_does_not_fit_an_npz(tmp_path):
     with (
         pytest.raises(PortkitError) as caught,

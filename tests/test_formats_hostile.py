@@ -60,6 +60,27 @@ def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
     )
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "w.pth")
+    assert complaint(tmp_path / "w.pth") == (
+        "w.pth: is no ordinary file\n  fix: save what it gives to a file first"
+    )
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.npz", "w.onnx"])
+def test_an_empty_tensor_too_large_for_any_array_is_refused(tmp_path, name):
+    shape = (0, 1 << 40, 1 << 40)
+    head = f"{{'descr':'<f4','fortran_order':False,'shape':{shape}}}".encode()
+    files = {
+        "w.safetensors": safetensor({"w": entry(shape=shape, end=0)}),
+        "w.npz": archive([("w.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head)]),
+        "w.onnx": model(raw_tensor(shape, b"")),
+    }
+    (tmp_path / name).write_bytes(files[name])
+    what = "F32[0, 1099511627776, 1099511627776] is no array's shape"
+    assert complaint(tmp_path / name) == f"{name}: w: {what}"
+
+
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     path = tmp_path / "w.safetensors"
     path.write_bytes(safetensor({}))
