@@ -451,6 +451,15 @@ def test_a_bomb_is_refused_unopened(tmp_path):
     )
 
 
+def test_a_long_directory_of_few_entries_is_not_read(tmp_path):
+    path = tmp_path / "w.npz"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)  # sparse
+        file.seek(1 << 31)
+        file.write(END + struct.pack("<HHHHIIH", 0, 0, 1, 1, 1 << 31, 0, 0))
+    assert complaint(path) == "w.npz: the zip directory claims 2147483648 bytes for 1 entries"
+
+
 def test_a_packed_array_shorter_than_it_says_is_refused(tmp_path):
     raw = npy(np.arange(4096.0))
     packed = zlib.compress(raw[:-9], wbits=-15)

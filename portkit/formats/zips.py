@@ -18,6 +18,7 @@ _END, _END64, _LOCATOR64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _CENTRAL, _LOCAL = b"PK\1\2", b"PK\3\4"
 LONGEST_COMMENT = 65_535
 _MOST_ENTRIES = 1_000_000
+_LONGEST_ENTRY = 46 + 3 * 65_535  # bytes in the directory: its name, extra field and comment
 _FULL = 0xFFFF_FFFF
 
 
@@ -104,6 +105,9 @@ def _read_directory(path: Path, file: int) -> Archive:
         count, length, offset = struct.unpack_from("<QQQ", tail, end64 + 32)
     if offset + length > size or count > _MOST_ENTRIES or count * 46 > length:
         raise PortkitError.at(path, "the zip directory lies outside the file")
+    if length > count * _LONGEST_ENTRY:
+        what = f"the zip directory claims {length} bytes for {count} entries"
+        raise PortkitError.at(path, what)
     entries = _entries(os.pread(file, length, offset), count, path)
     for entry in entries.values():
         if entry.header + 30 + entry.packed > size:
