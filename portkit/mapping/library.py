@@ -19,21 +19,30 @@ def mappings_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "mappings"
 
 
+def load_library(word: str = "") -> tuple[PortMap, ...]:
+    """Read every shipped mapping that holds a word, in the order of their names."""
+    paths = sorted(mappings_folder().glob("*/*.yaml"))
+    return tuple(_load(path) for path in paths if word in path.read_text(encoding="utf-8"))
+
+
 @cache
-def load_library() -> tuple[PortMap, ...]:
-    """Read every shipped mapping, in the order of their names."""
-    folder = mappings_folder()
-    return tuple(
-        load_mapping(path, path.relative_to(folder).with_suffix("").as_posix())
-        for path in sorted(folder.glob("*/*.yaml"))
-    )
+def _load(path: Path) -> PortMap:
+    return load_mapping(path, _name(path))
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(mappings_folder()).with_suffix("").as_posix()
 
 
 def shipped_mapping(name: str) -> PortMap:
     """Return the shipped mapping of this name; raise PortkitError with the nearest ones."""
-    known = {portmap.name: portmap for portmap in load_library()}
+    folder = mappings_folder()
+    known = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in folder.glob("*/*.yaml")
+    }
     if name in known:
-        return known[name]
+        return _load(known[name])
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, 3, 0.3) or list(known)[:3]
@@ -43,7 +52,8 @@ def shipped_mapping(name: str) -> PortMap:
 
 def find_routes(source: str, target: str, arch: str) -> tuple[tuple[PortMap, ...], ...]:
     """Return every way through the library between two schemes for `arch`, shortest first."""
-    edges = [edge for portmap in load_library() if portmap.covers(arch) for edge in _ways(portmap)]
+    fitting = (portmap for portmap in load_library(arch) if portmap.covers(arch))
+    edges = [edge for portmap in fitting for edge in _ways(portmap)]
     return tuple(sorted(_walk(edges, source, target, (source,)), key=len))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from portkit.errors import Problem, Problems
 from portkit.mapping.facts import resolve_facts
@@ -120,6 +119,8 @@ def _check_target(target: TensorSpec, at: str, ends: Ends, problems: Problems) -
         return
     wanted = ends.target.get(target.name)
     if wanted is None:
+        from difflib import get_close_matches
+
         close = get_close_matches(target.name, ends.target, 1)
         fix = f"nearest: {close[0]!r}" if close else ""
         problems.add(at, f"gives {target}, but {ends.names[1]} has no such tensor", fix)
@@ -179,5 +180,7 @@ def _list_leftovers(portmap: PortMap, accounts: Accounts, ends: Ends, problems: 
 
 
 def _closest(name: str, patterns: Mapping[str, str], verb: str) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(name, patterns, 1)
     return f"closest rule {verb} {close[0]!r} ({patterns[close[0]]})" if close else ""
