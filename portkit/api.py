@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portkit.conversion import Converted, OutputOptions, convert_port
+from portkit.errors import PortkitError
 from portkit.planning import Plan
 from portkit.porting import Port, make_port, port_of
 from portkit.progress import SILENT, Progress
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
     from portkit.verification import Options, Verification
 
 
-def plan(source: str, target: str, mapping: str | Path | None = None) -> Plan:
+def plan(source: str | Path, target: str, mapping: str | Path | None = None) -> Plan:
     """Return what `convert` would do, reading no value; raise PortkitError listing every misfit.
 
     `source` and `target` are references, `mapping` a file or a shipped mapping's name.
     """
-    return make_port(source, target, mapping).plan
+    return make_port(str(source), target, mapping).plan
 
 
 def convert(
-    source: str,
+    source: str | Path,
     target: str,
     output: str | Path | None = None,
     *,
@@ -35,7 +36,7 @@ def convert(
 
     Raise PortkitError, and leave no file, where that cannot be done.
     """
-    port = make_port(source, target, mapping)
+    port = make_port(str(source), target, mapping)
     path = Path(output) if output is not None else Path(default_output(port))
     return convert_port(port, path, options or OutputOptions(), progress)
 
@@ -50,7 +51,7 @@ def default_output(port: Port) -> str:
 
 def verify(
     artifact: str | Path,
-    against: str | None = None,
+    against: str | Path | None = None,
     *,
     mapping: str | Path | None = None,
     options: "Options | None" = None,
@@ -63,7 +64,7 @@ def verify(
     from portkit.verification import Options, verify_port
 
     path = Path(artifact)
-    port = port_of(path, against, mapping)
+    port = port_of(path, None if against is None else str(against), mapping)
     return verify_port(port, path, options or Options(), progress)
 
 
@@ -76,4 +77,7 @@ def load(reference: str | Path) -> "torch.nn.Module":
     from portkit.endpoints import resolve_source
     from portkit.runners.torch import build_module
 
+    if not isinstance(reference, str | Path):
+        what = f"a reference or a path is needed, found a {type(reference).__name__}"
+        raise PortkitError.at("portkit.load", what)
     return build_module(resolve_source(str(reference)))

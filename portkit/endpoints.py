@@ -79,8 +79,10 @@ def resolve_source(text: str, base: Path = Path(), scheme: str = "") -> Endpoint
     A path is relative to `base`. `scheme` names the tensors of a file that no known model fits.
     """
     reference = parse_reference(text)
-    if reference.scheme == "demo":
-        return _demo(reference)
+    if reference.scheme == "demo" or reference.weights.startswith("demo:"):
+        return _demo(
+            reference if reference.scheme == "demo" else parse_reference(reference.weights)
+        )
     if not reference.scheme:
         return _bare_file(reference, base, scheme)
     if reference.scheme == "python":
@@ -225,8 +227,12 @@ def _bare_file(reference: Reference, base: Path, scheme: str) -> Endpoint:
         manifest = Manifest(name, arch, {}, specs, (), {}, "")
         return Endpoint(Reference(name, arch, weights=reference.weights), manifest, weights)
     found = manifests.recognise(specs)
+    fitting = found
     if scheme:
         found = tuple(m for m in found if scheme in (m.scheme, f"{m.scheme}:{m.arch}"))
+    if fitting and not found:
+        what = f"is {fitting[0].scheme}:{fitting[0].arch}, {scheme} is needed"
+        raise PortkitError.at(path, what)
     if len(found) != 1:
         _refuse_unrecognised(reference, specs, found)
     arguments = manifests.arguments_for(found[0].scheme, found[0])
@@ -245,9 +251,18 @@ def _refuse_unrecognised(reference: Reference, specs: Specs, found: tuple[Manife
         if inner:
             what = f"holds a {inner[0].scheme}:{inner[0].arch} state dict under {candidate!r}"
             raise PortkitError.at(path, what, f"write {path}#{prefix}{candidate}")
-    nearest = "; ".join(f"{name}: {why}" for name, why in manifests.nearest(specs))
-    fix = f"name its architecture: SCHEME:ARCH@{path}"
-    raise PortkitError.at(path, f"fits no known model. Nearest: {nearest}", fix)
+    close = [pair for pair in manifests.nearest(specs) if _is_near(pair[0], specs)]
+    nearest = "; ".join(f"{name}: {why}" for name, why in close)
+    what = "fits no known model" + (f". Nearest: {nearest}" if nearest else "")
+    fix = f"name its architecture: SCHEME:ARCH@{path}, or a mapping of your own with --mapping"
+    raise PortkitError.at(path, what, fix)
+
+
+def _is_near(model: str, specs: Specs) -> bool:
+    """Say whether a model shares names with a file, so that naming it helps."""
+    scheme, _, arch = model.partition(":")
+    known = manifests.load_manifest(scheme, arch, {}).specs
+    return len(known.keys() & specs.keys()) * 2 > len(specs)
 
 
 def _from_provenance(

@@ -47,15 +47,27 @@ def make_port(
     """Find both ends and the way between them, and plan it; raise PortkitError."""
     if mapping is not None:
         portmap = open_mapping(mapping, base)
-        return _planned(
-            resolve_source(source, base, portmap.source), target, (portmap,), portmap.target
-        )
+        start = resolve_source(source, base, _hint(portmap, target))
+        if _leads_back(portmap, start, target):
+            portmap = invert(portmap)
+        return _planned(start, target, (portmap,), portmap.target)
     start = resolve_source(source, base)
     end = resolve_target(target, start)
     routes = _routes(start, end)
     ports = [_planned(start, target, route) for route in routes]
     _refuse_disagreement(ports)
     return ports[0]
+
+
+def _hint(portmap: PortMap, target: str) -> str:
+    """Return what a bare file's tensors are called: as the end that is not asked for."""
+    return portmap.target if target == portmap.source != portmap.target else portmap.source
+
+
+def _leads_back(portmap: PortMap, start: Endpoint, target: str) -> bool:
+    """Say whether a mapping has to be run backwards to get from here to there."""
+    there = target.partition(":")[0] == portmap.source.partition(":")[0]
+    return there and not _fits(portmap.source, start) and _fits(portmap.target, start)
 
 
 def open_mapping(name: str | Path, base: Path = Path()) -> PortMap:
@@ -102,7 +114,8 @@ def _planned(start: Endpoint, target: str, route: tuple[PortMap, ...], scheme: s
         plan = compose_plans(plan, leg) if plan else leg
     if plan is None:
         raise AssertionError("a route of no mapping")
-    return Port(start, end, replace(plan, notes=_notes(ignored)))
+    notes = (*_notes(ignored), *_dtype_notes(plan, end))
+    return Port(start, end, replace(plan, notes=notes))
 
 
 def _notes(ignored: tuple[str, ...]) -> tuple[str, ...]:
@@ -110,6 +123,19 @@ def _notes(ignored: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     more = f" and {len(ignored) - _NAMED} more" if len(ignored) > _NAMED else ""
     return (f"the source also holds {', '.join(ignored[:_NAMED])}{more}: not looked at",)
+
+
+def _dtype_notes(plan: Plan, end: Endpoint) -> tuple[str, ...]:
+    """Say which tensors keep another precision than the target model has."""
+    wanted = end.specs or {}
+    kept: dict[str, list[str]] = {}
+    for name, spec in plan.targets.items():
+        if name in wanted and spec.dtype is not wanted[name].dtype:
+            kept.setdefault(f"{spec.dtype}, the model has {wanted[name].dtype}", []).append(name)
+    return tuple(
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} stay {words}"
+        for words, names in kept.items()
+    )
 
 
 def _refuse_mismatch(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...]) -> None:
@@ -120,7 +146,7 @@ def _refuse_mismatch(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...])
         made = start.provenance
         again = f" (ported from {made.source}): a second time would be wrong" if made else ""
         what = f"maps from {first.source}, but the source is {start.reference.model}{again}"
-        problems.add(first.name, what)
+        problems.add(first.name, what, "" if made else _from_fix(start))
     if not _fits(last.target, end):
         problems.add(last.name, f"maps to {last.target}, but the target is {end.reference.model}")
     arch = start.reference.arch
@@ -132,6 +158,11 @@ def _refuse_mismatch(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...])
         if digests & {portmap.digest for portmap in route}:
             problems.add(first.name, f"{start} has been through this mapping already")
     problems.raise_if_any()
+
+
+def _from_fix(start: Endpoint) -> str:
+    reference = start.reference
+    return f"write `from: {reference.scheme}:{reference.arch}`"
 
 
 def _fits(end: str, endpoint: Endpoint) -> bool:
@@ -193,6 +224,9 @@ def _port_without_provenance(
 
 
 def _reopened(applied: AppliedMapping, artifact: Path) -> PortMap:
+    if applied.name.endswith(_MAPPING_SUFFIXES) and not (artifact.parent / applied.name).is_file():
+        what = f"its mapping is not at {applied.name}"
+        raise PortkitError.at(artifact, what, "name where it is now with --mapping")
     portmap = open_mapping(applied.name, artifact.parent)
     if portmap.digest != applied.digest:
         what = f"its mapping {applied.name} changed since ({applied.digest[:19]}…)"
@@ -203,7 +237,7 @@ def _reopened(applied: AppliedMapping, artifact: Path) -> PortMap:
 def _recorded_source(provenance: Provenance, artifact: Path, scheme: str) -> Endpoint:
     """Find the source that provenance names, and make sure it is still the same."""
     recorded = provenance.file
-    if recorded is None:
+    if recorded is None or parse_reference(provenance.source).weights.startswith("demo:"):
         return resolve_source(provenance.source, artifact.parent, scheme)
     reference = parse_reference(provenance.source)
     moved = Path(recorded.path)

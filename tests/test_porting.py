@@ -367,3 +367,41 @@ def test_what_a_checkpoint_holds_beside_tensors_is_said():
     Path("m.yaml").write_text('portkit: 1\nfrom: a\nto: b\nfor: [x]\nrules:\n  - map: "w"\n')
     plan = make_port("c.pth#net.", "b", "m.yaml").plan
     assert plan.notes == ("the source also holds epoch, lr: not looked at",)
+
+
+def test_a_mapping_of_ones_own_leads_back_too():
+    kernel = np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5)
+    write("theirs.safetensors", {"k": kernel, "b": np.arange(5, dtype=np.float32)})
+    Path("m.yaml").write_text(
+        "portkit: 1\nfrom: theirs\nto: mine\nfor: [x]\nrules:\n"
+        '  - {map: "k -> w", ops: [{rearrange: "h w i o -> o i h w"}]}\n  - map: "b"\n'
+    )
+    portkit.convert("theirs.safetensors", "mine", "mine.safetensors", mapping="m.yaml")
+    portkit.convert("mine.safetensors", "theirs", "back.safetensors", mapping="m.yaml")
+    assert values_of("back.safetensors") == values_of("theirs.safetensors")
+    assert port_of(Path("back.safetensors")).plan.mappings[0].inverted
+    said = refusal(make_port, "mine.safetensors", "mine", "m.yaml")
+    assert "a second time would be wrong" in said
+
+
+def test_an_artifact_finds_its_demo_and_misses_its_mapping():
+    convert("demo:fashion", "conv-head", "a.safetensors")
+    Path("sub").mkdir()
+    Path("a.safetensors").rename("sub/a.safetensors")
+    assert str(port_of(Path("sub/a.safetensors")).source).endswith("@demo:fashion")
+    write("t.safetensors", {"w": np.ones(2, np.float32)})
+    Path("m.yaml").write_text('portkit: 1\nfrom: a\nto: b\nfor: [x]\nrules:\n  - map: "w"\n')
+    portkit.convert("t.safetensors", "b", "b.safetensors", mapping="m.yaml")
+    Path("b.safetensors").rename("sub/b.safetensors")
+    assert refusal(port_of, Path("sub/b.safetensors")) == (
+        "sub/b.safetensors: its mapping is not at m.yaml\n"
+        "  fix: name where it is now with --mapping"
+    )
+
+
+def test_another_precision_than_the_models_is_said():
+    specs = load_manifest("fc-head", "alexnet", {"width": 0.0625, "hidden": 24}).specs
+    tensors = {n: np.zeros(s.shape, np.uint16) for n, s in specs.items()}
+    write("half.safetensors", tensors)
+    notes = make_port("fc-head:alexnet@half.safetensors", "conv-head").plan.notes
+    assert notes == ("features.0.weight and 15 more stay BF16, the model has F32",)

@@ -112,7 +112,7 @@ def _read_rules(top: Mapping[str, Node], shown: str, problems: Problems) -> list
         problems.add(shown, "`rules:` is missing")
     else:
         with problems.collecting():
-            items = nodes.items_of(top["rules"], "`rules:`")
+            items = () if top["rules"].value == "" else nodes.items_of(top["rules"], "`rules:`")
     forms: list[Form] = []
     for item in items:
         with problems.collecting():

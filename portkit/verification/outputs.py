@@ -99,7 +99,7 @@ def _notes(pair: Pair, checks: list[Check], batches: tuple[Batch, ...]) -> Itera
     worst = max(judged, key=lambda check: check.numbers.get("rho", 0.0), default=None)
     if worst is not None:
         yield _describe(worst)
-        if not worst.passed and "rho" in worst.numbers:
+        if not worst.passed and worst.numbers.get("rho", 0.0) > Tolerances().rho:
             yield _suggest(worst.numbers["rho"])
         yield from _remarks(judged)
     averaged = _averaged(pair, batches[0])
