@@ -79,10 +79,10 @@ def resolve_source(text: str, base: Path = Path(), scheme: str = "") -> Endpoint
     A path is relative to `base`. `scheme` names the tensors of a file that no known model fits.
     """
     reference = parse_reference(text)
-    if reference.scheme == "demo" or reference.weights.startswith("demo:"):
-        return _demo(
-            reference if reference.scheme == "demo" else parse_reference(reference.weights)
-        )
+    if reference.weights.startswith("demo:"):  # as provenance names it
+        reference = parse_reference(reference.weights)
+    if reference.scheme == "demo":
+        return _demo(reference)
     if not reference.scheme:
         return _bare_file(reference, base, scheme)
     if reference.scheme == "python":

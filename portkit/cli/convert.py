@@ -15,6 +15,7 @@ from portkit.cli.options import (
     refuse_without_verify,
     verifying_options,
 )
+from portkit.errors import PortkitError
 
 if TYPE_CHECKING:
     from portkit.conversion import Converted
@@ -58,6 +59,8 @@ def command(
         refuse_without_verify(options)
     port = make_port(source, target, mapping)
     path = Path(output if output is not None else default_output(port))
+    if path.exists() and not (options["force"] or options["dry_run"]):
+        raise PortkitError.at(path, "already exists", "use --force to replace it")
     if saying.in_words:
         _introduce(port)
     if options["dry_run"]:
