@@ -405,3 +405,16 @@ def test_another_precision_than_the_models_is_said():
     write("half.safetensors", tensors)
     notes = make_port("fc-head:alexnet@half.safetensors", "conv-head").plan.notes
     assert notes == ("features.0.weight and 15 more stay BF16, the model has F32",)
+
+
+def test_shards_of_a_replaced_index_go_with_it():
+    source = f"fc-head:vgg11{SMALL}@random"
+    convert(source, "conv-head", "a.safetensors", shard_bytes=20_000)
+    before = set(Path().glob("a-*.safetensors"))
+    Path("ab-00001-of-00002.safetensors").write_bytes(b"another's")
+    convert(source, "conv-head", "a.safetensors", shard_bytes=90_000, force=True)
+    after = set(Path().glob("a-*.safetensors"))
+    assert len(after) < len(before)
+    assert not after & before
+    assert Path("ab-00001-of-00002.safetensors").exists()
+    port_of(Path("a.safetensors.index.json"))

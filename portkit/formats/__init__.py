@@ -116,10 +116,13 @@ def open_writer(path: Path, layout: Layout, *, force: bool = False) -> Iterator[
 
 @contextmanager
 def _open_shards(path: Path, layout: Layout, *, force: bool) -> Iterator[Writer]:
-    """Write shards and their index: published together, the index last."""
+    """Write shards and their index: published together, the index last.
+
+    Shards of an index that is replaced go with it.
+    """
     if path.suffix != ".safetensors":
         raise PortkitError.at(path, "only .safetensors files are sharded")
-    from portkit.formats.safetensors import INDEX_SUFFIX, open_shards, plan_shards
+    from portkit.formats.safetensors import INDEX_SUFFIX, open_shards, plan_shards, sibling_shards
 
     shards, index = plan_shards(path, layout)
     stem = path.name.removesuffix(".safetensors")
@@ -132,6 +135,9 @@ def _open_shards(path: Path, layout: Layout, *, force: bool) -> Iterator[Writer]
         with open_shards(partials, shards) as writer:
             yield writer
         final.write_bytes(index)
+    if force:
+        for stale in sibling_shards(path.with_name(stem)) - {shard.name for shard in shards}:
+            path.with_name(stale).unlink(missing_ok=True)
 
 
 def _module(known: Known) -> Any:

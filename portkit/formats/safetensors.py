@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -256,6 +257,13 @@ def plan_shards(path: Path, layout: Layout) -> tuple[tuple[Shard, ...], bytes]:
         "weight_map": {spec.name: shard.name for shard in shards for spec in shard.layout.specs},
     }
     return shards, json.dumps(index, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def sibling_shards(stem: Path) -> set[str]:
+    """Return the names of all shards that belong to one checkpoint's name."""
+    numbered = re.compile(re.escape(stem.name) + r"-\d{5}-of-\d{5}\.safetensors")
+    names = (path.name for path in stem.parent.iterdir())
+    return {name for name in names if numbered.fullmatch(name)}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from portkit.verification.results import RungResult, Status, Verification
+from portkit.verification.results import NOT_ASKED, RungResult, Status, Verification
 
 _SHOWN = 20  # failed checks of a rung; the rest is counted
 _STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.NOT_CHECKED: "yellow"}
@@ -52,4 +52,7 @@ def _verdict(verification: Verification) -> Text:
     left = [rung.rung for rung in verification.rungs if rung.status is Status.NOT_CHECKED]
     if left:
         return Text(f"verified, all but {' and '.join(left)}", "bold yellow")
+    if any(text.endswith(NOT_ASKED) for text in verification.not_checked):
+        climbed = " and ".join(rung.rung for rung in verification.rungs)
+        return Text(f"verified: {climbed} only", "bold yellow")
     return Text("verified", "bold green")

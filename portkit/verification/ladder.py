@@ -10,7 +10,7 @@ from portkit.progress import SILENT, Progress
 from portkit.verification.bits import check_bits
 from portkit.verification.coverage import check_coverage
 from portkit.verification.jobs import RUNGS, Job, refuse_options, why_not_run
-from portkit.verification.results import Options, RungResult, Status, Verification
+from portkit.verification.results import NOT_ASKED, Options, RungResult, Status, Verification
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +72,7 @@ def _beyond(job: Job, done: set[str]) -> Iterator[str]:
     """Say what a verification is no evidence for."""
     missing = [rung for rung in RUNGS if rung not in job.wanted]
     if missing:
-        yield f"{', '.join(missing)}: not asked for"
+        yield f"{', '.join(missing)}{NOT_ASKED}"
     why_not = why_not_run(job.port)
     if why_not:
         yield f"both models' configuration and what they compute: {why_not}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+NOT_ASKED = ": not asked for"  # how a rung that was left out on request is listed
+
 
 class Status(StrEnum):
     """How a rung ended."""
