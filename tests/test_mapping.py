@@ -148,3 +148,14 @@ def test_a_shape_rule_checks_what_came_out():
     with pytest.raises(ShapeError) as error:
         rule.check((5, 7, 7, 2), symbols)
     assert str(error.value) == "[o, c, 7, 7] is [5, 2, 7, 7], the ops make [5, 7, 7, 2]"
+
+
+def test_the_schema_knows_the_same_ops_fills_and_facts():
+    from portkit.mapping.facts import FACTS
+    from portkit.ops import OPS
+    from portkit.ops.filling import CONSTANTS, DRAWN
+
+    defs = SCHEMA["$defs"]
+    assert [form["required"][0] for form in defs["op"]["oneOf"]] == list(OPS)
+    assert tuple(defs["filling"]["enum"]) == CONSTANTS + DRAWN
+    assert set(defs["facts"]["properties"]) == set(FACTS)
