@@ -23,7 +23,7 @@ from portkit.provenance import (
 from portkit.random_weights import SCALING
 from portkit.tensors import Extent
 
-_PAGE = 4096
+_FOLIO = 1 << 16  # bytes that file systems cache in one piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,12 @@ def convert_port(
 
 
 def _phase(plan: Plan, reader: Reader) -> int:
-    """Return where the first moved tensor starts within a page: equal phases copy faster."""
+    """Return where the first moved tensor starts within a folio: equal phases copy faster."""
     first = next((step for step in plan.steps if step.reinterprets), None)
     if first is None:
         return 0
     found = reader.fetch(first.sources[0].name)
-    return found.offset % _PAGE if isinstance(found, Extent) else 0
+    return found.offset % _FOLIO if isinstance(found, Extent) else 0
 
 
 def _provenance_of(port: Port, reader: Reader, output: Path, options: OutputOptions) -> Provenance:

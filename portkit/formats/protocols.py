@@ -57,7 +57,7 @@ class Layout:
 
     specs: tuple[TensorSpec, ...]
     metadata: Mapping[str, str]
-    phase: int = 0  # where the source's data starts modulo a page; equal phases copy faster
+    phase: int = 0  # where the source's data starts modulo 64 KiB; equal phases copy faster
     shard_bytes: int = 0  # 0: one file
 
 

@@ -20,6 +20,8 @@ from portkit.tensors import DType, Extent, Specs, TensorSpec
 
 INDEX_SUFFIX = ".safetensors.index.json"
 _PAGE = 4096
+_FOLIO = 1 << 16  # what file systems cache in one piece: copies between equal phases are faster
+_LARGE = 1 << 26  # bytes of tensors from which that is worth so long a header
 _LONGEST_HEADER = 100_000_000  # bytes, as the reference implementation has it
 _KEYS = frozenset(("dtype", "shape", "data_offsets"))
 _DTYPES: Mapping[str, DType] = MappingProxyType({str(dtype): dtype for dtype in DType})
@@ -208,7 +210,8 @@ def open_writer(path: Path, layout: Layout) -> Iterator[Writer]:
             "data_offsets": [length, end],
         }
         offsets[spec.name], length = length, end
-    raw = _padded(json.dumps(header, separators=(",", ":"), ensure_ascii=False), layout.phase)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+    raw = _padded(text, layout.phase, _FOLIO if length >= _LARGE else _PAGE)
     with path.open("xb", buffering=0) as file:
         file.write(raw)
         places = {name: len(raw) + offset for name, offset in offsets.items()}
@@ -220,9 +223,10 @@ def open_writer(path: Path, layout: Layout) -> Iterator[Writer]:
             writer.close()
 
 
-def _padded(text: str, phase: int) -> bytes:
+def _padded(text: str, phase: int, period: int) -> bytes:
+    """Return the header so long that data begins at `phase` modulo `period`."""
     raw = text.encode()
-    fill = (phase - 8 - len(raw)) % _PAGE if phase and phase % 8 == 0 else -len(raw) % 8
+    fill = (phase - 8 - len(raw)) % period if phase and phase % 8 == 0 else -len(raw) % 8
     return struct.pack("<Q", len(raw) + fill) + raw + b" " * fill
 
 
