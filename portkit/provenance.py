@@ -79,7 +79,11 @@ def _provenance(raw: Any) -> Provenance:
         AppliedMapping(str(one["name"]), str(one["digest"]), bool(one["inverted"]))
         for one in raw["mappings"]
     )
+    if not mappings:
+        raise ValueError("it names no mapping")
     file = raw.get("file")
+    if file and [type(file.get(key)) for key in ("path", "size", "header")] != [str, int, str]:
+        raise TypeError("its source file is not described")
     return Provenance(
         **texts, **lists, mappings=mappings, file=SourceFile(**file) if file else None
     )

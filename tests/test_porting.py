@@ -418,3 +418,19 @@ def test_shards_of_a_replaced_index_go_with_it():
     assert not after & before
     assert Path("ab-00001-of-00002.safetensors").exists()
     port_of(Path("a.safetensors.index.json"))
+
+
+def test_a_source_is_never_written_over_even_by_force():
+    convert(f"fc-head:vgg11{SMALL}@random", "conv-head", "a.safetensors")
+    before = Path("a.safetensors").read_bytes()
+    said = refusal(convert, "a.safetensors", "fc-head", "a.safetensors", force=True)
+    assert said == (
+        "a.safetensors: is what the tensors come from, and the source is never touched\n"
+        "  fix: name another output"
+    )
+    assert Path("a.safetensors").read_bytes() == before
+    convert("a.safetensors", "fc-head", "s.safetensors", shard_bytes=20_000)
+    index = "s.safetensors.index.json"
+    said = refusal(convert, index, "conv-head", "s.safetensors", shard_bytes=9_000, force=True)
+    assert "the source is never touched" in said
+    assert port_of(Path(index))

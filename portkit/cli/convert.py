@@ -59,8 +59,8 @@ def command(
         refuse_without_verify(options)
     port = make_port(source, target, mapping)
     path = Path(output if output is not None else default_output(port))
-    if path.exists() and not (options["force"] or options["dry_run"]):
-        raise PortkitError.at(path, "already exists", "use --force to replace it")
+    if not (options["force"] or options["dry_run"]):
+        _refuse_taken(path)
     if saying.in_words:
         _introduce(port)
     if options["dry_run"]:
@@ -71,6 +71,16 @@ def command(
         _show_converted(port, converted, saying)
         return 0
     return _show_verified(port, converted, options, saying)
+
+
+def _refuse_taken(path: Path) -> None:
+    """Say before anything else that an output is there already."""
+    try:
+        taken = path.is_file()
+    except OSError as error:
+        raise PortkitError.at(path, f"cannot be written: {error.strerror}") from error
+    if taken:
+        raise PortkitError.at(path, "already exists", "use --force to replace it")
 
 
 def _introduce(port: "Port") -> None:

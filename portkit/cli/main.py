@@ -12,7 +12,7 @@ import click
 
 from portkit import __version__
 from portkit.cli import console
-from portkit.errors import PortkitError
+from portkit.errors import PortkitError, Problem
 
 YES, NO, UNKNOWN, BROKEN = 0, 1, 2, 70
 _SIGNALLED = 128  # plus the signal's number, as shells report it
@@ -115,6 +115,8 @@ def _explain(error: Exception | KeyboardInterrupt) -> int:
             return _SIGNALLED + signal.SIGINT
         case BrokenPipeError():
             return _reader_left()
+        case MemoryError():
+            console.complain([Problem("portkit", "there is not enough memory for this")])
         case _:
             console.confess(error, _FRAMES)
             return BROKEN

@@ -1,11 +1,13 @@
 """Turn a port into a file: open the source, write header and values, say where they came from."""
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
 from portkit import __version__, formats
 from portkit.conversion.carrying import run_plan
 from portkit.endpoints import FileWeights, RandomWeights, open_weights
+from portkit.errors import PortkitError
 from portkit.formats.protocols import Layout, Reader
 from portkit.planning import Plan
 from portkit.porting import Port
@@ -57,6 +59,7 @@ def convert_port(
     """Carry out a port; raise PortkitError and leave no file where it cannot be done."""
     plan = port.plan
     with open_weights(port.source) as reader:
+        _refuse_own_source(files_of(reader), output, options)
         provenance = _provenance_of(port, reader, output, options)
         layout = Layout(
             specs=tuple(step.target for step in plan.steps),
@@ -69,6 +72,18 @@ def convert_port(
     nbytes = sum(step.target.nbytes for step in plan.steps)
     index = output.with_name(f"{output.name}.index.json")
     return Converted(index if options.shard_bytes else output, plan, provenance, nbytes)
+
+
+def _refuse_own_source(files: tuple[Path, ...], output: Path, options: OutputOptions) -> None:
+    """Refuse to write over what is read, even by force: the source is never touched."""
+    written = {output.resolve()}
+    if options.shard_bytes:
+        stem = output.with_name(output.name.removesuffix(".safetensors"))
+        written |= {path.resolve() for path in output.parent.glob(f"{glob.escape(stem.name)}*")}
+    taken = [path for path in files if path.resolve() in written]
+    if taken:
+        what = "is what the tensors come from, and the source is never touched"
+        raise PortkitError.at(taken[0], what, "name another output")
 
 
 def _phase(plan: Plan, reader: Reader) -> int:

@@ -32,7 +32,7 @@ def import_factory(text: str) -> Any:
         sys.path.insert(0, here)
     try:
         found = import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"importing {module_name!r} failed: {type(error).__name__}: {error}"
         raise PortkitError.at(where, what) from error
     finally:
@@ -58,7 +58,7 @@ def _called(text: str, *, meta: bool) -> "nn.Module":
     try:
         with torch.device("meta" if meta else "cpu"):
             made = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"the factory failed: {type(error).__name__}: {error}"
         raise PortkitError.at(where, what) from error
     if not isinstance(made, nn.Module):

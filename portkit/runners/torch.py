@@ -40,8 +40,23 @@ def load_module(endpoint: Endpoint, reader: Reader, dtype: torch.dtype) -> nn.Mo
         else torch.zeros(tensor.shape, dtype=tensor.dtype)
         for name, tensor in wanted.items()
     }
-    module.load_state_dict(state, assign=True)
-    return module.to(dtype).eval()
+    if endpoint.reference.scheme != "python":
+        module.load_state_dict(state, assign=True)
+        return module.to(dtype).eval()
+    module.to(dtype).load_state_dict(state)  # in place: others may hold its parameters, too
+    _refuse_untied(module, state, str(endpoint))
+    return module.eval()
+
+
+def _refuse_untied(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Raise PortkitError where a model keeps one tensor under two names and a file keeps two."""
+    problems = Problems()
+    for name, held in module.state_dict().items():
+        given = state[name].to(held.dtype)
+        if not bool(((held == given) | ((held != held) & (given != given))).all()):  # noqa: PLR0124
+            what = f"{name} does not keep its values: the model ties it to another tensor"
+            problems.add(where, what, "give both the same values, or drop one in the mapping")
+    problems.raise_if_any()
 
 
 def _refuse_misfits(wanted: Mapping[str, Tensor], reader: Reader, where: str) -> None:
@@ -80,7 +95,10 @@ def skeleton(endpoint: Endpoint) -> nn.Module:
     try:
         with torch.device("meta"):
             made = import_factory(endpoint.reference.arch)()
-    except Exception:  # whatever a factory of the user's raises where there are no values
+    except (
+        Exception,
+        SystemExit,
+    ):  # whatever a factory of the user's raises where there are no values
         return empty_module(endpoint)
     return made.eval() if isinstance(made, nn.Module) else empty_module(endpoint)
 
@@ -105,8 +123,8 @@ def run_module(module: nn.Module, images: "Array") -> dict[str, "Array"]:
     """
     floats = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     with torch.inference_mode():
-        made = module(torch.from_numpy(np.ascontiguousarray(images)).to(floats))
-    return {name: tensor.numpy() for name, tensor in _named(made)}
+        made = module(torch.tensor(images, dtype=floats))  # a copy: models may work in place
+    return {name: tensor.numpy().copy() for name, tensor in _named(made)}
 
 
 def _named(made: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -8,7 +8,7 @@ from portkit.verification.battery import Batch, Trial
 from portkit.verification.comparing import is_averaged, pair_outputs
 from portkit.verification.judging import Evidence, judge_output, noise_share
 from portkit.verification.results import Check, RungResult, Tolerances, rung_of
-from portkit.verification.running import Answers, Pair, RunError
+from portkit.verification.running import Answers, Pair, RunError, refuse_constant
 
 
 def check_outputs(pair: Pair, trials: tuple[Trial, ...], tolerances: Tolerances) -> RungResult:
@@ -20,6 +20,7 @@ def check_outputs(pair: Pair, trials: tuple[Trial, ...], tolerances: Tolerances)
             pair.source.answer(batch, torch.float64)
     for batch in batches:
         pair.source.answer(batch, torch.float32)
+    refuse_constant([pair.source.answer(batch, torch.float32) for batch in batches], "the source")
     pair.source.let_go()
     shares = {} if pair.inexact else _noise_shares(pair, batches)
     checks = [check for trial in trials for check in _judge(pair, trial, shares, tolerances)]

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
+from portkit.errors import PortkitError
 from portkit.progress import Progress
 from portkit.runners.torch import run_module
 from portkit.verification.battery import Batch
@@ -57,7 +59,9 @@ class Model:
         module = self.module(dtype)
         try:
             found = run_module(module, batch.images)
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        except (Exception, SystemExit) as error:  # whatever a user's own code may raise
+            if isinstance(error, SystemExit) and _is_signal(error.code):
+                raise
             words = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(f"{batch.shown}: {words}") from error
         self._progress.advance(len(batch.images))
@@ -71,6 +75,24 @@ class Model:
     def let_go(self) -> None:
         """Free the weights; what was answered stays."""
         self._module = None
+
+
+def _is_signal(code: object) -> bool:
+    """Say whether an exit was asked for from outside, as the command line's handler does it."""
+    return isinstance(code, int) and code > 128
+
+
+def refuse_constant(answers: "list[Answers]", where: str) -> None:
+    """Raise PortkitError where a source answers all inputs alike: it would vouch for any port."""
+    for name in answers[0]:
+        alike = [a[name] for a in answers if a[name].shape[1:] == answers[0][name].shape[1:]]
+        if any(one.ndim == 0 for one in alike) or sum(len(one) for one in alike) < 2:
+            return
+        rows = np.concatenate([one.reshape(len(one), -1) for one in alike])
+        if bool((rows != rows[:1]).any()):
+            return
+    what = "answers every input alike, so nothing about its function can be told"
+    raise PortkitError.at(where, what, "verify with trained weights, or with @random ones")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from portkit.verification.comparing import pair_outputs
 from portkit.verification.judging import judge_structure
 from portkit.verification.layers import first_difference
 from portkit.verification.results import Check, RungResult, Status, Tolerances, rung_of
-from portkit.verification.running import Pair, RunError
+from portkit.verification.running import Pair, RunError, refuse_constant
 
 
 def check_structure(
@@ -31,6 +31,7 @@ def check_structure(
             else paired.refusal
             for paired in pair_outputs(batch.shown, (found, exact))
         ]
+    refuse_constant([pair.source.answer(batch, torch.float64) for batch in batches], "the source")
     if not all(check.passed for check in checks):
         checks += first_difference(pair, batches[0].images[:1], plan)
     return rung_of("structure", checks, _sum_up(checks, batches))
