@@ -1,6 +1,7 @@
 """Where two models first differ: the paired layers, in the order in which the source runs them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,10 +43,8 @@ def first_difference(pair: Pair, images: "Array", plan: Plan) -> Iterator[Check]
         recorded(target, [other for _, other in owners]) as after,
     ):
         for module in (source, target):
-            try:
+            with suppress(Exception, SystemExit):  # as far as it runs, it is on record
                 run_module(module, images)
-            except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
-                continue  # as far as it ran, it is on record
     previous: Owners | None = None
     for one, other in sorted(owners, key=lambda pair: _turn(pair[0], before)):
         if one not in before or other not in after:
