@@ -58,4 +58,4 @@ def test_memory_stays_at_a_few_slabs():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < array.nbytes
-    assert peak < (bricks.THREADS + 2) * bricks.SLAB * 1.5
+    assert peak < (bricks.AHEAD + 2) * bricks.SLAB * 1.5

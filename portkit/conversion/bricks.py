@@ -4,7 +4,7 @@ A transpose that walks one side in strides touches a new cache line for every el
 few dozen entries along the innermost axis of either side, is gathered row by row, turned around
 inside the cache and laid into a slab of the output. Only a few slabs of some megabytes, reused from
 first to last, are ever held beside the mapped source; numpy lets go of the interpreter while it
-copies, so two of them are filled at a time.
+copies, so the next slab is filled while one is written.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from portkit.ops.rearranging import Permutation
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
-SLAB = 4 << 20  # bytes of output filled at once
-THREADS = 2
+SLAB = 8 << 20  # bytes of output filled at once
+AHEAD = 1  # slabs in the making while one is written: more only contend for the cores
 _BRICK = 256 << 10  # bytes that stay in a core's own cache
 _EDGES = (16, 128)  # fewest and most entries of a brick along either innermost axis
 _FEWEST_ROWS = 64  # of a slab, so that gathering reads whole cache lines
@@ -43,15 +43,15 @@ def _fill_in_turn(parts: "list[Array]") -> "Iterator[Array]":
 
 
 def _fill_ahead(parts: "list[Array]") -> "Iterator[Array]":
-    """Keep THREADS slabs in the making while one is being used."""
+    """Keep AHEAD slabs in the making while one is being used."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    buffers = cycle([_buffer_for(parts[0]) for _ in range(THREADS + 1)])
+    buffers = cycle([_buffer_for(parts[0]) for _ in range(AHEAD + 1)])
     making: list[Future[Array]] = []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(AHEAD) as pool:
         for part in parts:
             making.append(pool.submit(_filled, next(buffers)[: len(part)], part))
-            if len(making) > THREADS:
+            if len(making) > AHEAD:
                 yield making.pop(0).result()
         for made in making:
             yield made.result()
