@@ -14,7 +14,7 @@ from portkit.endpoints import (
 )
 from portkit.errors import PortkitError, Problems
 from portkit.formats.protocols import Reader
-from portkit.mapping import PortMap, invert, load_mapping
+from portkit.mapping import MAPPING_SUFFIXES, PortMap, invert, load_mapping
 from portkit.mapping.library import find_routes, shipped_mapping
 from portkit.planning import Ends, Plan, Step, compose_plans, make_plan
 from portkit.provenance import (
@@ -29,7 +29,6 @@ from portkit.provenance import (
 from portkit.references import parse_reference
 
 _NAMED = 3  # values beside the tensors that are named; the rest is counted
-_MAPPING_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def _leads_back(portmap: PortMap, start: Endpoint, target: str) -> bool:
 
 def open_mapping(name: str | Path, base: Path = Path()) -> PortMap:
     """Read a mapping by its shipped name or its path."""
-    if isinstance(name, str) and not name.endswith(_MAPPING_SUFFIXES):
+    if isinstance(name, str) and not name.endswith(MAPPING_SUFFIXES):
         return shipped_mapping(name)
     shown = str(name)
     return replace(load_mapping(base / name), name=shown)
@@ -224,7 +223,7 @@ def _port_without_provenance(
 
 
 def _reopened(applied: AppliedMapping, artifact: Path) -> PortMap:
-    if applied.name.endswith(_MAPPING_SUFFIXES) and not (artifact.parent / applied.name).is_file():
+    if applied.name.endswith(MAPPING_SUFFIXES) and not (artifact.parent / applied.name).is_file():
         what = f"its mapping is not at {applied.name}"
         raise PortkitError.at(artifact, what, "name where it is now with --mapping")
     portmap = open_mapping(applied.name, artifact.parent)

@@ -70,3 +70,36 @@ def write_pth(request):
         return path
 
     return write
+
+
+SMALL_HEAD = "(in_channels=3, num_classes=7, width=0.0625, hidden=24, pooled=3)"
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Run small nets on one thread, where they are faster."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory):
+    """Give a port to a conv head and its file, by architecture."""
+    from portkit.conversion import convert_port
+    from portkit.porting import make_port
+
+    folder, made = tmp_path_factory.mktemp("ports"), {}
+
+    def port_of_arch(arch):
+        if arch not in made:
+            port = make_port(f"fc-head:{arch}{SMALL_HEAD}@random", "conv-head")
+            path = folder / f"{arch}.safetensors"
+            convert_port(port, path)
+            made[arch] = port, path
+        return made[arch]
+
+    return port_of_arch

@@ -17,29 +17,7 @@ SIZES = "(in_channels=3, num_classes=7, width=0.0625, hidden=24, pooled=3)"
 QUICK = Options(quick=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small nets are faster so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def ports(tmp_path_factory):
-    """Give a port to a conv head and its file, by architecture."""
-    folder, made = tmp_path_factory.mktemp("ports"), {}
-
-    def port_of_arch(arch):
-        if arch not in made:
-            port = make_port(f"fc-head:{arch}{SIZES}@random", "conv-head")
-            path = folder / f"{arch}.safetensors"
-            convert_port(port, path)
-            made[arch] = port, path
-        return made[arch]
-
-    return port_of_arch
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

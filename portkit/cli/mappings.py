@@ -13,8 +13,6 @@ from portkit.errors import PortkitError, Problems
 if TYPE_CHECKING:
     from portkit.mapping import PortMap
 
-_SUFFIXES = (".yaml", ".yml")
-
 
 @click.group("mappings", no_args_is_help=True)
 def command() -> None:
@@ -78,8 +76,9 @@ def check_mappings(words: tuple[str, ...], as_json: bool) -> None:
     SRC and DST are the models to plan between, where the mapping's own names do not say.
     """
     from portkit.cli.checking import check_between, check_file, check_library
+    from portkit.mapping import MAPPING_SUFFIXES
 
-    files = [word for word in words if word.endswith(_SUFFIXES)]
+    files = [word for word in words if word.endswith(MAPPING_SUFFIXES)]
     ends = [word for word in words if word not in files]
     if len(ends) not in (0, 2) or (ends and not files):
         raise click.UsageError("give mapping files, and then SRC and DST or neither")

@@ -9,6 +9,7 @@ from portkit.conversion.carrying import run_plan
 from portkit.endpoints import FileWeights, RandomWeights, open_weights
 from portkit.errors import PortkitError
 from portkit.formats.protocols import Layout, Reader
+from portkit.mapping import MAPPING_SUFFIXES
 from portkit.planning import Plan
 from portkit.porting import Port
 from portkit.progress import SILENT, Progress
@@ -125,4 +126,4 @@ def _provenance_of(port: Port, reader: Reader, output: Path, options: OutputOpti
 
 def _mapping_name(name: str, output: Path) -> str:
     """Return a shipped mapping's name as it is, and a file's path from the output's folder."""
-    return relative_path(Path(name), output.parent) if name.endswith((".yaml", ".yml")) else name
+    return relative_path(Path(name), output.parent) if name.endswith(MAPPING_SUFFIXES) else name

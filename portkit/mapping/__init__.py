@@ -2,10 +2,11 @@
 
 from portkit.mapping.inversion import invert, obstacles
 from portkit.mapping.library import load_library, mappings_folder
-from portkit.mapping.loading import load_mapping
+from portkit.mapping.loading import MAPPING_SUFFIXES, load_mapping
 from portkit.mapping.rules import Drop, Init, Made, PortMap, Rule, Tie, Undo
 
 __all__ = [
+    "MAPPING_SUFFIXES",
     "Drop",
     "Init",
     "Made",

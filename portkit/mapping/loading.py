@@ -14,7 +14,7 @@ from portkit.mapping.shapes import ShapeError, ShapeRule, parse_shape
 from portkit.names import Capture, Pattern, PatternError, Tables, parse_patterns
 
 LANGUAGE = 1
-SUFFIXES = (".yaml", ".yml")
+MAPPING_SUFFIXES = (".yaml", ".yml")
 
 _TOP = ("portkit", "from", "to", "for", "tables", "rules", "facts")
 _RULE = ("from", "to", "map", "where", "shape", "axes", "ops", "shared", "if_missing", "inverse")
