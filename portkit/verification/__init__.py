@@ -1,8 +1,8 @@
 """Prove a port, rung by rung, or say exactly where it fails."""
 
-from portkit.verification.jobs import RUNGS
 from portkit.verification.ladder import verify_port
 from portkit.verification.results import (
+    RUNGS,
     Check,
     Options,
     RungResult,

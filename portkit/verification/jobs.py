@@ -9,9 +9,8 @@ from portkit.endpoints import Endpoint
 from portkit.errors import PortkitError
 from portkit.porting import Port
 from portkit.progress import Progress
-from portkit.verification.results import Options
+from portkit.verification.results import RUNGS, Options
 
-RUNGS = ("coverage", "bits", "structure", "outputs")
 _RUNNING = ("structure", "outputs")  # these run the models
 
 

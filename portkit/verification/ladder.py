@@ -9,8 +9,8 @@ from portkit.porting import Port
 from portkit.progress import SILENT, Progress
 from portkit.verification.bits import check_bits
 from portkit.verification.coverage import check_coverage
-from portkit.verification.jobs import RUNGS, Job, refuse_options, why_not_run
-from portkit.verification.results import NOT_ASKED, Options, RungResult, Status, Verification
+from portkit.verification.jobs import Job, refuse_options, why_not_run
+from portkit.verification.results import NOT_ASKED, RUNGS, Options, RungResult, Status, Verification
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+RUNGS = (
+    "coverage",
+    "bits",
+    "structure",
+    "dense",
+    "layers",
+    "outputs",
+    "pipeline",
+    "decisions",
+    "accuracy",
+)  # cheapest first
 NOT_ASKED = ": not asked for"  # how a rung that was left out on request is listed
 
 
@@ -17,6 +28,26 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a tensor or layer is wrong: a cause by its short name, and the evidence in words."""
+
+    cause: str  # "transposed", "batchnorm_eps": a key of a table of causes
+    evidence: str  # "it equals the transpose of its source, 1600 of 1600 elements"
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many differences lie between powers of ten: `counts[i]` from 10^`decades[i]` on.
+
+    Differences of exactly zero are counted apart.
+    """
+
+    decades: tuple[int, ...]
+    counts: tuple[int, ...]
+    zeros: int
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One comparison: what was compared, whether it held, and the numbers in words."""
 
@@ -24,6 +55,21 @@ class Check:
     passed: bool
     what: str
     numbers: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    diagnosis: Diagnosis | None = None
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlippedImage:
+    """One image that source and port answer differently."""
+
+    name: str  # its id in the data
+    label: str  # the class it belongs to, empty where that is not known
+    before: str  # the source's answer
+    after: str  # the port's
+    margin: float  # how far the source prefers its own answer over the port's, in logits
+    is_tie: bool  # a margin that rounding alone can turn
+    picture: bytes = b""  # PNG
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +81,8 @@ class RungResult:
     summary: str
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    flips: tuple[FlippedImage, ...] = ()
+    seconds: float = 0.0
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -50,6 +98,7 @@ class Verification:
     target: str
     rungs: tuple[RungResult, ...]
     not_checked: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def passed(self) -> bool:
