@@ -9,7 +9,7 @@ from rich.text import Text
 from portkit.verification.results import NOT_ASKED, RungResult, Status, Verification
 
 _SHOWN = 20  # failed checks of a rung; the rest is counted
-_STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.NOT_CHECKED: "yellow"}
+_STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.NOT_CHECKED: "yellow", Status.NOT_APPLICABLE: "dim"}
 
 
 def render_verification(verification: Verification) -> RenderableType:

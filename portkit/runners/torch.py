@@ -1,8 +1,7 @@
 """Build torch modules from endpoints and run them on numpy arrays."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,10 +120,22 @@ def run_module(module: nn.Module, images: "Array") -> dict[str, "Array"]:
 
     A single tensor is called `output`; tuples are numbered, dicts and dataclasses keep their names.
     """
-    floats = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     with torch.inference_mode():
-        made = module(torch.tensor(images, dtype=floats))  # a copy: models may work in place
-    return {name: tensor.numpy().copy() for name, tensor in _named(made)}
+        made = module(as_input(module, images))
+    return named_outputs(made)
+
+
+def as_input(module: nn.Module, images: "Array") -> Tensor:
+    """Return a copy of images where and as a module computes; models may work on it in place."""
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if first is None:
+        return torch.tensor(images, dtype=torch.float32)
+    return torch.tensor(images, dtype=first.dtype, device=first.device)
+
+
+def named_outputs(made: Any) -> dict[str, "Array"]:
+    """Return every tensor of a module's answer by its name, as arrays of their own."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in _named(made)}
 
 
 def _named(made: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -148,43 +159,3 @@ def _parts(made: Any, where: str) -> Iterable[tuple[Any, Any]]:
     if isinstance(made, list | tuple):
         return enumerate(made)
     raise PortkitError.at(where, f"a {type(made).__name__} holds no tensor to compare")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a submodule was given first, and what it answered."""
-
-    given: "Array"
-    answered: "Array"
-
-
-@contextmanager
-def recorded(module: nn.Module, names: list[str]) -> Iterator[dict[str, Seen]]:
-    """Keep what the named submodules take and answer while the block runs."""
-    given: dict[str, Array] = {}
-    seen: dict[str, Seen] = {}
-
-    def take(name: str) -> Any:
-        def hook(_module: nn.Module, inputs: Any) -> None:
-            if inputs and isinstance(inputs[0], Tensor):
-                given[name] = inputs[0].detach().clone().numpy()
-
-        return hook
-
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and name in given:
-                seen[name] = Seen(given[name], output.detach().clone().numpy())
-
-        return hook
-
-    hooks = []
-    for name in names:
-        layer = module.get_submodule(name)
-        hooks.append(layer.register_forward_pre_hook(take(name)))
-        hooks.append(layer.register_forward_hook(keep(name)))
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()

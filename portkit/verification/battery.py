@@ -46,6 +46,7 @@ class Batch:
 
     name: str
     images: "Array"
+    extreme: bool = False  # far outside what a model is made for: no measure of its rounding
 
     @property
     def digest(self) -> str:
@@ -84,6 +85,7 @@ class Sizes:
 
     tried: tuple[Size, ...]
     left_out: str
+    certain: int = 3  # how many of them a source must take; others are left out where it does not
 
 
 def choose_sizes(plan: Plan, source: Endpoint, asked: Size | None) -> Sizes:
@@ -99,14 +101,28 @@ def choose_sizes(plan: Plan, source: Endpoint, asked: Size | None) -> Sizes:
         if valid and not (low <= asked[0] <= high and left <= asked[1] <= right):
             what = f"the mapping makes a claim for {shown} only"
             raise PortkitError.at(f"{asked[0]}×{asked[1]}", what)
-        return Sizes((asked,), f"images of other sizes than {asked[0]}×{asked[1]} px")
+        if valid:
+            return Sizes((asked,), f"images of other sizes than {asked[0]}×{asked[1]} px")
+        return _around(asked, certain=1)
     if valid:
         return Sizes(_within((low, high), (left, right)), f"images outside {shown}")
     size = training_size(source)
-    if source.scheme == "python" or source.manifest is None:
-        return Sizes(((size, size),), f"images of other sizes than {size}×{size} px")
-    tried = ((size, size), (size + 1, size + 15), (size + 31, size))
-    return Sizes(tried, f"images outside {size}–{size + 31} px")
+    promised = source.scheme != "python" and source.manifest is not None
+    return _around((size, size), certain=3 if promised else 1)
+
+
+def _around(size: Size, *, certain: int) -> Sizes:
+    """Return a size, one that is odd and not square, and one at the end of a stride of 32."""
+    height, width = size
+    tried = (size, (height + 1, width + 15), (height + 31, width))
+    return Sizes(tried, f"images outside {height}–{height + 31} × {width}–{width + 15} px", certain)
+
+
+def larger_size(sizes: Sizes) -> Size:
+    """Return a size whose score map is larger than one place for nets of stride 32 and less."""
+    height = max(size[0] for size in sizes.tried)
+    width = max(size[1] for size in sizes.tried)
+    return height + 33, width + 65
 
 
 def _within(heights: Size, widths: Size) -> tuple[Size, ...]:
@@ -139,40 +155,49 @@ def training_size(source: Endpoint) -> int:
 
 
 def make_batches(inputs: Inputs, *, quick: bool) -> tuple[Batch, ...]:
-    """Return the battery, the small batches of made-up inputs first, the real images last.
+    """Return the battery, what both models answer in float64 first, the real images last.
 
-    In all 8 real inputs and 6 made up, in batches of 1, 2, 3 and 8; `quick` makes do with 4.
+    In all 9 real inputs and 6 made up, in batches of 1, 2, 3 and 8; `quick` makes do with 5. A
+    thousandfold input reaches what trained weights seldom do: clamps, ReLU6, saturation.
     """
     random = np.random.default_rng(_SEED)
     if inputs.features:
         made = random.standard_normal((12, inputs.features), np.float32)
-        wide = Batch("wide noise", made[:3] * 10)
-        return (Batch("noise", made[3:4]), wide, Batch("noise", made[4:]))
+        return (
+            Batch("noise × 1000", made[:1] * 1000, extreme=True),
+            Batch("noise", made[1:3]),
+            Batch("wide noise", made[3:6] * 10),
+            Batch("noise of 6", made[6:]),
+        )
     sizes = (*inputs.sizes, inputs.sizes[-1], inputs.sizes[-1])[:3]
     first, odd, last = sizes
     channels = inputs.channels
-    mixed = [noise(random, channels, odd), pink(random, channels, odd), impulse(channels, odd)]
     real = real_images(channels, first)
+    few = np.stack([real[0], noise(random, channels, first)])
+    called = "photograph" if channels != 1 else "Fashion-MNIST"
     if quick:
-        few = np.stack([real[0], noise(random, channels, first)])
+        mixed = [pink(random, channels, odd), impulse(channels, odd)]
+        far = pink(random, channels, odd)[None] * 1000
         return (
-            Batch("1/f noise and impulse", np.stack(mixed[1:])),
-            Batch("photograph and noise", few),
+            Batch("1/f noise × 1000", far, extreme=True),
+            Batch("1/f noise and impulse", np.stack(mixed)),
+            Batch(f"{called} and noise", few),
         )
-    plain = [noise(random, channels, first), np.full((channels, *first), 0.5, np.float32)]
+    grey = np.full((channels, *odd), 0.5, np.float32)
+    mixed = [noise(random, channels, odd), impulse(channels, odd), grey]
     return (
+        Batch(f"{called} × 1000", real[1:2] * 1000, extreme=True),
         Batch("1/f noise", pink(random, channels, last)[None]),
-        Batch("noise and constant", np.stack(plain)),
-        Batch("noise, 1/f noise, impulse", np.stack(mixed)),
-        Batch("photographs" if channels != 1 else "Fashion-MNIST", real),
+        Batch(f"{called} and noise", few),
+        Batch("noise, impulse, constant", np.stack(mixed)),
+        Batch(f"{called}s" if channels != 1 else called, real),
     )
 
 
 def make_trials(batches: tuple[Batch, ...], *, quick: bool) -> tuple[Trial, ...]:
     """Return what the port is tried with: every batch, one again, turned round, one input alone."""
     trials = [Trial(batch, batch) for batch in batches]
-    place = -2 if len(batches) > 1 else 0
-    batch = batches[place]
+    batch = batches[-2]
     turned = tuple(reversed(range(len(batch.images))))
     rows = {"in reverse order": turned}
     if not quick:
@@ -200,7 +225,8 @@ def _count(batches: Iterable[Batch]) -> int:
 
 def exact_batches(batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
     """Return the batches that both models answer in float64: few inputs, yet not one at a time."""
-    return batches[:1] if len(batches[0].images) > 1 else batches[:2]
+    several = next(i for i, batch in enumerate(batches) if len(batch.images) > 1)
+    return batches[: several + 1]
 
 
 def real_images(channels: int, size: Size) -> "Array":

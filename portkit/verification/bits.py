@@ -5,7 +5,6 @@ source by code that the conversion does not use.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portkit.formats import as_array
@@ -13,23 +12,22 @@ from portkit.formats.protocols import Reader
 from portkit.planning import Plan, Step, Tied
 from portkit.progress import Progress
 from portkit.tensors import Extent
-from portkit.verification.rereading import is_reread, reopen, same_bytes
+from portkit.verification.rereading import is_reread, same_bytes
 from portkit.verification.results import Check, RungResult, rung_of
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
 
-def check_bits(plan: Plan, source: Reader, artifact: Path, progress: Progress) -> RungResult:
+def check_bits(plan: Plan, source: Reader, target: Reader, progress: Progress) -> RungResult:
     """Compare every target tensor with what the plan makes of the source."""
     checks: list[Check] = []
     progress.start("comparing bits", sum(step.target.nbytes for step in plan.steps))
+    independent = is_reread(target)
     try:
-        with reopen(artifact) as target:
-            independent = is_reread(target)
-            for step in plan.steps:
-                checks.append(_check_step(step, source, target))
-                progress.advance(step.target.nbytes)
+        for step in plan.steps:
+            checks.append(_check_step(step, source, target))
+            progress.advance(step.target.nbytes)
     finally:
         progress.finish()
     wrong = sum(not check.passed for check in checks)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from portkit.planning import Plan
-from portkit.verification.layers import owning_modules
+from portkit.verification.cuts import find_cuts
 from portkit.verification.results import Check
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -89,7 +89,8 @@ _FACTS: Mapping[str, tuple[tuple[type[nn.Module], ...], Callable[[Any], dict[str
 def _check_owners(plan: Plan, modules: Modules) -> Iterator[Check]:
     """Compare the layers whose tensors the plan pairs."""
     source, target = (dict(module.named_modules()) for module in modules)
-    for one, other in owning_modules(plan):
+    for cut in find_cuts(plan):
+        one, other = cut.enter, cut.target
         if one not in source or other not in target:
             continue
         ours, theirs = source[one], target[other]

@@ -1,41 +1,30 @@
 """The coverage rung: every tensor is accounted for, and both models are configured alike."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from portkit.planning import Plan
-from portkit.porting import Port
 from portkit.tensors import Specs
-from portkit.verification.rereading import reopen
+from portkit.verification.jobs import Job
 from portkit.verification.results import Check, RungResult, rung_of
 
-if TYPE_CHECKING:
-    from torch import nn
 
-    from portkit.verification.configuration import Compared
-
-
-def check_coverage(
-    port: Port,
-    source: Specs,
-    artifact: Path,
-    modules: "tuple[nn.Module, nn.Module] | None",
-) -> RungResult:
-    """Compare the file's header with the plan and, where models are known, their configurations."""
-    plan = port.plan
-    with reopen(artifact) as reader:
+def check_coverage(job: Job, source: Specs, *, models: bool) -> RungResult:
+    """Compare the target's header with the plan and, where `models` run, their configurations."""
+    plan, target = job.plan, job.target
+    with target.open() as reader:
         checks = [*_check_sources(plan, source), *_check_targets(plan, reader.specs)]
-    if port.target.specs is not None:
-        checks += _check_model(plan, port.target.specs)
+    if target.endpoint.specs is not None:
+        checks += _check_model(plan, target.endpoint.specs)
     made, dropped = len(plan.made), len(plan.dropped)
     summary = f"{len(source)} source and {len(plan.steps)} target tensors accounted for"
     if made or dropped:
         summary += f" ({made} made anew, {dropped} dropped)"
-    notes = [f"{d.spec} is left behind: {d.because}" for d in plan.dropped[:3]]
+    notes = [*job.notes, *(f"{d.spec} is left behind: {d.because}" for d in plan.dropped[:3])]
     notes += [f"{step.target} is made, {step.ops[0]}: {step.because}" for step in plan.made[:3]]
-    if modules:
-        compared = _compare(plan, modules)
+    if models:
+        from portkit.verification.configuration import compare_configurations
+
+        compared = compare_configurations(plan, (job.source.skeleton(), target.skeleton()))
         checks += compared.checks
         notes += compared.notes
         summary += f", {len(compared.checks)} settings alike"
@@ -43,12 +32,6 @@ def check_coverage(
     if wrong:
         summary = f"{wrong} of {len(checks)} checks failed"
     return rung_of("coverage", checks, summary, tuple(notes))
-
-
-def _compare(plan: Plan, modules: "tuple[nn.Module, nn.Module]") -> "Compared":
-    from portkit.verification.configuration import compare_configurations
-
-    return compare_configurations(plan, modules)
 
 
 def _check_sources(plan: Plan, source: Specs) -> Iterator[Check]:

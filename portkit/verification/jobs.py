@@ -3,34 +3,44 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 from portkit.endpoints import Endpoint
 from portkit.errors import PortkitError
-from portkit.porting import Port
-from portkit.progress import Progress
+from portkit.planning import Plan
+from portkit.progress import SILENT, Progress
 from portkit.verification.results import RUNGS, Options
+from portkit.verification.sides import Side
 
-_RUNNING = ("structure", "outputs")  # these run the models
+RUNNING = RUNGS[2:]  # these run the models
+_QUICK = ("coverage", "bits", "structure", "outputs")
+_WITH_DATA = ("decisions", "accuracy")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One verification: a port, the file it made, and which rungs are asked for."""
+    """One verification: two sides, the plan between them, and which rungs are asked for."""
 
-    port: Port
-    artifact: Path
+    plan: Plan
+    source: Side
+    target: Side
     options: Options
-    progress: Progress
+    progress: Progress = SILENT
+    notes: tuple[str, ...] = ()  # what was found out before, such as an inferred pairing
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        return tuple(rung for rung in RUNGS if not self.options.rungs or rung in self.options.rungs)
+        options = self.options
+        chosen = options.rungs or (_QUICK if options.quick else RUNGS)
+        return tuple(rung for rung in RUNGS if rung in chosen)
 
     @property
     def running(self) -> tuple[str, ...]:
-        """The rungs asked for that run both models."""
-        return tuple(rung for rung in _RUNNING if rung in self.wanted)
+        """The rungs asked for that run both models and have what they need."""
+        return tuple(
+            rung
+            for rung in self.wanted
+            if rung in RUNNING and (self.options.data is not None or rung not in _WITH_DATA)
+        )
 
 
 def refuse_options(options: Options) -> None:
@@ -39,6 +49,10 @@ def refuse_options(options: Options) -> None:
     if unknown:
         fix = f"use some of: {', '.join(RUNGS)}"
         raise PortkitError.at("", f"no rung is called {unknown[0]!r}", fix)
+    lacking = [rung for rung in _WITH_DATA if rung in options.rungs and options.data is None]
+    if lacking:
+        what = f"{' and '.join(lacking)} needs images"
+        raise PortkitError.at("--rungs", what, "name some with --data DIR|FILE")
     tolerances = options.tolerances
     for name in ("atol", "rtol", "rho"):
         value = getattr(tolerances, name)
@@ -52,11 +66,10 @@ def refuse_options(options: Options) -> None:
         raise PortkitError.at("", what, "say why with --because")
 
 
-def why_not_run(port: Port) -> str:
+def why_not_run(*ends: Endpoint) -> str:
     """Return why the models of a port cannot be run, or nothing."""
     if not is_installed("torch"):
         return "torch is not installed"
-    ends = port.source, port.target
     for endpoint in ends:
         if not _is_model(endpoint):
             return f"no model is known for the tensors of {endpoint.scheme!r}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FLOOR = 4 * 2.0**-24  # of the largest reference value: float32 cannot be asked for more
 STRUCTURE = 1e-12  # of the largest reference value, in float64
+FOLDED = 5e-7  # the same where weights were computed and rounded, as folded batch norms are
 WITHOUT_EXACT = 1e-5  # of the largest value, where the source cannot run in float64
 NOISES = 8  # times the source's float32 error: an atol below that is about rounding
 
@@ -51,8 +52,14 @@ def refuse_form(subject: str, got: "Array", want: "Array") -> Check | None:
     return Check(subject, passed=False, what=what) if what else None
 
 
-def judge_structure(subject: str, got: "Array", exact: "Array", tolerances: Tolerances) -> Check:
-    """Compare two float64 results: 1e-12 of the largest reference value, and what is asked for.
+def judge_structure(
+    subject: str,
+    got: "Array",
+    exact: "Array",
+    tolerances: Tolerances,
+    share: float = STRUCTURE,
+) -> Check:
+    """Compare two float64 results: a share of the largest reference value, and what is asked for.
 
     A given tolerance must be met, too. It replaces the gate only where a reason is given.
     """
@@ -61,8 +68,8 @@ def judge_structure(subject: str, got: "Array", exact: "Array", tolerances: Tole
         return refused
     difference = np.abs(got.astype(np.float64) - exact)
     scale = float(np.abs(exact).max())
-    own = np.full(exact.shape, STRUCTURE * scale)
-    gate, words = own, f"gate {STRUCTURE * scale:.2g}"
+    own = np.full(exact.shape, share * scale)
+    gate, words = own, f"gate {share * scale:.2g}"
     if _asks(tolerances):
         asked = _allowed(exact, tolerances)
         gate = asked if tolerances.because else np.minimum(own, asked)

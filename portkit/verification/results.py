@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portkit.evaluation.choices import DataOptions
 
 RUNGS = (
     "coverage",
@@ -25,6 +29,7 @@ class Status(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_CHECKED = "not checked"
+    NOT_APPLICABLE = "does not apply"  # there is no such thing to check in this port
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +130,11 @@ class Options:
 
     tolerances: Tolerances = field(default_factory=Tolerances)
     quick: bool = False
-    rungs: tuple[str, ...] = ()  # () means every rung there is
+    rungs: tuple[str, ...] = ()  # () means every rung that has what it needs
     input_size: tuple[int, int] | None = None  # height and width, for models that are not known
+    device: str = "cpu"
+    data: "DataOptions | None" = None  # labelled or unlabelled images
+    preprocess: tuple[str, str] = ("", "")  # source's and target's: python:MODULE:FUNCTION
 
 
 def rung_of(

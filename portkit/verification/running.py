@@ -10,6 +10,7 @@ from torch import nn
 
 from portkit.errors import PortkitError
 from portkit.progress import Progress
+from portkit.runners.devices import set_precision
 from portkit.runners.torch import run_module
 from portkit.verification.battery import Batch
 
@@ -31,9 +32,10 @@ class Model:
     less to begin with.
     """
 
-    def __init__(self, build: Build, progress: Progress) -> None:
+    def __init__(self, build: Build, progress: Progress, device: str = "cpu") -> None:
         self._build = build
         self._progress = progress
+        self._device = device
         self._module: nn.Module | None = None
         self._dtype = torch.float64
         self._answers: dict[tuple[str, torch.dtype], Answers] = {}
@@ -42,7 +44,8 @@ class Model:
         """Return the module with its floats in `dtype`."""
         if self._module is None or (dtype is torch.float64 and self._dtype is not dtype):
             self._module = None  # frees the old weights before the new ones come
-            self._module = self._build(dtype)
+            self._module = self._build(dtype).to(self._device)
+            set_precision()  # a user's own module may have asked for something else
         elif self._dtype is not dtype:
             self._module.to(dtype)
         self._dtype = dtype
@@ -64,8 +67,12 @@ class Model:
                 raise
             words = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(f"{batch.shown}: {words}") from error
-        self._progress.advance(len(batch.images))
+        self.advance(len(batch.images))
         return found
+
+    def advance(self, inputs: int) -> None:
+        """Count inputs that were run, here or through the module itself."""
+        self._progress.advance(inputs)
 
     def round(self) -> None:
         """Round the weights to float32, where the model is built, to hold half as much."""
@@ -82,6 +89,14 @@ def _is_signal(code: object) -> bool:
     return isinstance(code, int) and code > 128
 
 
+def refuse_shared(source: nn.Module, target: nn.Module) -> None:
+    """Raise PortkitError where both models hold the same memory: then they are one model."""
+    ours, theirs = ({t.data_ptr() for t in m.parameters() if t.numel()} for m in (source, target))
+    if ours & theirs:
+        what = "source and target share their tensors in memory: one model, compared with itself"
+        raise PortkitError.at("target", what, "build them apart")
+
+
 def refuse_constant(answers: "list[Answers]", where: str) -> None:
     """Raise PortkitError where a source answers all inputs alike: it would vouch for any port."""
     for name in answers[0]:
@@ -93,6 +108,41 @@ def refuse_constant(answers: "list[Answers]", where: str) -> None:
             return
     what = "answers every input alike, so nothing about its function can be told"
     raise PortkitError.at(where, what, "verify with trained weights, or with @random ones")
+
+
+def refuse_chance(model: Model, batch: Batch, dtype: torch.dtype, where: str) -> None:
+    """Raise PortkitError where a source answers the same batch otherwise the second time."""
+    first = model.answer(batch, dtype)
+    second = model.answer(Batch(f"{batch.name} once more", batch.images), dtype)
+    for name, one in first.items():
+        two = second.get(name)
+        if two is None or two.shape != one.shape or not np.allclose(one, two, 1e-6, equal_nan=True):
+            what = f"answers {batch.shown} otherwise the second time: there is no one truth"
+            fix = "turn off what is random in it, such as dropout as a function"
+            raise PortkitError.at(where, what, fix)
+
+
+def refuse_infinite(
+    model: Model,
+    batches: tuple[Batch, ...],
+    exact: tuple[Batch, ...],
+    told: tuple[torch.dtype, str],
+) -> tuple[Batch, ...]:
+    """Return the batches without extreme ones that overflow; raise PortkitError for others."""
+    dtype, where = told
+    for batch in exact:
+        answers = model.answer(batch, dtype)
+        wrong = [name for name, value in answers.items() if not _is_finite(value)]
+        if wrong and batch.extreme:
+            batches = tuple(other for other in batches if other is not batch)
+        elif wrong:
+            what = f"answers NaN or infinity to {batch.shown}: there is nothing to compare with"
+            raise PortkitError.at(where, what, "verify with weights that are numbers")
+    return batches
+
+
+def _is_finite(value: "Array") -> bool:
+    return value.dtype.kind != "f" or bool(np.isfinite(value).all())
 
 
 @dataclass(frozen=True, slots=True)

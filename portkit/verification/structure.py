@@ -2,19 +2,17 @@
 
 import torch
 
-from portkit.planning import Plan
 from portkit.verification.battery import Batch
 from portkit.verification.comparing import pair_outputs
-from portkit.verification.judging import judge_structure
-from portkit.verification.layers import first_difference
+from portkit.verification.judging import STRUCTURE, judge_structure
 from portkit.verification.results import Check, RungResult, Status, Tolerances, rung_of
 from portkit.verification.running import Pair, RunError, refuse_constant
 
 
 def check_structure(
-    pair: Pair, batches: tuple[Batch, ...], plan: Plan, tolerances: Tolerances
+    pair: Pair, batches: tuple[Batch, ...], tolerances: Tolerances, gate: float = STRUCTURE
 ) -> RungResult:
-    """Compare both models in float64; where they differ, name the first layer that does."""
+    """Compare both models in float64; `gate` is a share of the largest reference value."""
     if pair.inexact:
         return RungResult("structure", Status.NOT_CHECKED, pair.inexact)
     checks: list[Check] = []
@@ -26,14 +24,12 @@ def check_structure(
             checks.append(Check("target", passed=False, what=f"cannot run {error}"))
             continue
         checks += [
-            judge_structure(paired.subject, paired.values[0], paired.values[1], tolerances)
+            judge_structure(paired.subject, *paired.values, tolerances, gate)
             if paired.values
             else paired.refusal
             for paired in pair_outputs(batch.shown, (found, exact))
         ]
     refuse_constant([pair.source.answer(batch, torch.float64) for batch in batches], "the source")
-    if not all(check.passed for check in checks):
-        checks += first_difference(pair, batches[0].images[:1], plan)
     return rung_of("structure", checks, _sum_up(checks, batches))
 
 
