@@ -100,20 +100,32 @@ def test_names_in_brackets_are_not_taken_for_markup():
 def test_a_verification_is_plain_data():
     found = json.loads(json.dumps(verification_as_dict(PASSED), allow_nan=False))
     assert found["passed"] is True
-    assert list(found) == ["artifact", "source", "target", "passed", "rungs", "not_checked"]
+    assert list(found) == [
+        "artifact",
+        "source",
+        "target",
+        "passed",
+        "rungs",
+        "not_checked",
+        "environment",
+    ]
     assert found["rungs"][1] == {
         "rung": "outputs",
         "status": "passed",
         "summary": OUTPUTS.summary,
+        "seconds": 0.0,
         "checks": [
             {
                 "subject": "photographs",
                 "passed": True,
                 "what": "ρ 0.97, gate 8",
                 "numbers": {"rho": 0.97, "snr_db": 1e9},
+                "diagnosis": None,
+                "histogram": None,
             }
         ],
         "notes": list(OUTPUTS.notes),
+        "flips": [],
     }
     assert verification_as_dict(FAILED)["passed"] is False
 

@@ -1,15 +1,40 @@
-"""A verification as tables for people."""
+"""A verification as tables for people at a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import isfinite, isnan, log10
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from portkit.verification.results import NOT_ASKED, RungResult, Status, Verification
+from portkit.report.words import (
+    Tone,
+    diagnosis_in_words,
+    flip_in_words,
+    flips_of,
+    gate_in_words,
+    judge,
+    layers_of,
+    rho_in_words,
+    seconds_in_words,
+    shown,
+    shown_lines,
+)
+from portkit.verification.results import Check, RungResult, Status, Tolerances, Verification
 
 _SHOWN = 20  # failed checks of a rung; the rest is counted
-_STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.NOT_CHECKED: "yellow", Status.NOT_APPLICABLE: "dim"}
+_FLIPS = 10
+_BARS = 20  # layers drawn where one failed
+_BARS_WHEN_PASSED = 5
+_CELLS = 32  # of the longest bar
+_GATE = Tolerances().rho
+_STYLES = {
+    Status.PASSED: "green",
+    Status.FAILED: "bold red",
+    Status.NOT_CHECKED: "yellow",
+    Status.NOT_APPLICABLE: "dim",
+}
+_TONES = {Tone.GOOD: "bold green", Tone.PARTLY: "bold yellow", Tone.BAD: "bold red"}
 
 
 def render_verification(verification: Verification) -> RenderableType:
@@ -18,41 +43,99 @@ def render_verification(verification: Verification) -> RenderableType:
 
 
 def _parts(verification: Verification) -> Iterator[RenderableType]:
-    yield Text(f"{verification.artifact}: {verification.source} → {verification.target}")
+    sides = f"{verification.artifact}: {verification.source} → {verification.target}"
+    yield Text(shown(sides))
     yield _table(verification.rungs)
     for rung in verification.rungs:
         yield from _failures(rung)
+    yield from _bars(layers_of(verification))
+    yield from _flips(verification)
     for rung in verification.rungs:
-        yield from (Text(f"note: {note}") for note in rung.notes)
+        yield from (Text(shown_lines(f"note: {note}")) for note in rung.notes)
     for text in verification.not_checked:
-        yield Text(f"not checked: {text}", "dim")
-    yield _verdict(verification)
+        yield Text(shown_lines(f"not checked: {text}"), "dim")
+    if verification.environment:
+        facts = (f"{name} {value}" for name, value in verification.environment.items())
+        yield Text(shown(f"ran with: {', '.join(facts)}"), "dim")
+    verdict = judge(verification)
+    yield Text(verdict.words, _TONES[verdict.tone])
 
 
 def _table(rungs: tuple[RungResult, ...]) -> Table:
+    times = [seconds_in_words(rung.seconds) for rung in rungs]
+    timed = any(times)
     table = Table(box=None, pad_edge=False)
-    for heading in ("rung", "verdict", "compared"):
-        table.add_column(heading, overflow="fold")
-    for rung in rungs:
-        table.add_row(rung.rung, Text(rung.status, _STYLES[rung.status]), Text(rung.summary))
+    for heading in ("rung", "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=True)
+    if timed:
+        table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("compared", overflow="fold")
+    for rung, time in zip(rungs, times, strict=True):
+        verdict = Text(rung.status, _STYLES[rung.status])
+        summary = Text(shown_lines(rung.summary))
+        table.add_row(rung.rung, verdict, *([time] if timed else []), summary)
     return table
 
 
 def _failures(rung: RungResult) -> Iterator[Text]:
     failed = rung.failed
     for check in failed[:_SHOWN]:
-        yield Text(f"FAIL {check.subject}: {check.what}", "red")
+        yield Text(f"FAIL {shown(check.subject)}: {shown_lines(check.what)}", "red")
+        if check.diagnosis is not None:
+            yield Text(f"     {shown_lines(diagnosis_in_words(check))}", "bold")
     if len(failed) > _SHOWN:
         yield Text(f"and {len(failed) - _SHOWN} more of the {rung.rung} rung", "red")
 
 
-def _verdict(verification: Verification) -> Text:
-    if not verification.passed:
-        return Text("NOT verified", "bold red")
-    left = [rung.rung for rung in verification.rungs if rung.status is Status.NOT_CHECKED]
-    if left:
-        return Text(f"verified, all but {' and '.join(left)}", "bold yellow")
-    if any(text.endswith(NOT_ASKED) for text in verification.not_checked):
-        climbed = " and ".join(rung.rung for rung in verification.rungs)
-        return Text(f"verified: {climbed} only", "bold yellow")
-    return Text("verified", "bold green")
+def _bars(layers: Sequence[Check]) -> Iterator[RenderableType]:
+    """Draw the layers with the largest ρ, in the model's order, on a logarithmic axis."""
+    most = _BARS_WHEN_PASSED if all(check.passed for check in layers) else _BARS
+    by_size = sorted(range(len(layers)), key=lambda at: (layers[at].passed, -_rho(layers[at]), at))
+    worst = [layers[at] for at in sorted(by_size[:most])]
+    if not worst:
+        return
+    gate = gate_in_words(layers, _GATE)
+    yield Text(f"ρ by layer, the worst {len(worst)} of {len(layers)}, log scale, │ at {gate}")
+    low, high = _ends(worst)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for column in ({"overflow": "fold"}, {"no_wrap": True}, {"no_wrap": True}):
+        table.add_column(**column)
+    for check in worst:
+        style = "" if check.passed else "bold red"
+        mark = "" if check.passed else "  FAIL"
+        cells = _cells(_rho(check), low, high)
+        name = Text(shown(check.subject), style)
+        table.add_row(name, Text(cells, style), Text(f"{rho_in_words(_rho(check))}{mark}", style))
+    yield table
+
+
+def _rho(check: Check) -> float:
+    """Return ρ, and infinity for what is no number: it cannot be better than anything."""
+    rho = check.numbers["rho"]
+    return float("inf") if isnan(rho) else rho
+
+
+def _ends(layers: Sequence[Check]) -> tuple[float, float]:
+    """Return the exponents of ten that the axis begins and ends at; the gate lies between."""
+    logs = [log10(rho) for check in layers if (rho := _rho(check)) > 0 and isfinite(rho)]
+    return min([*logs, log10(_GATE) - 1]) - 0.5, max([*logs, log10(_GATE) + 1])
+
+
+def _cells(rho: float, low: float, high: float) -> str:
+    gate = _cell(_GATE, low, high)
+    length = 0 if rho <= 0 else _cell(rho, low, high) if isfinite(rho) else _CELLS
+    bar = "█" * length + " " * (_CELLS - length)
+    return f"{bar[:gate]}│{bar[gate:]}"
+
+
+def _cell(rho: float, low: float, high: float) -> int:
+    return round((log10(rho) - low) / (high - low) * _CELLS)
+
+
+def _flips(verification: Verification) -> Iterator[Text]:
+    flips = flips_of(verification)
+    for flip in flips[:_FLIPS]:
+        style = "dim" if flip.is_tie else "red"
+        yield Text(f"flip {shown(flip_in_words(flip))}", style)
+    if len(flips) > _FLIPS:
+        yield Text(f"and {len(flips) - _FLIPS} more flips")
