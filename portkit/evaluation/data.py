@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "data"
 FASHION_SIZE = 96  # pixels a side that the demo net was trained at
-_MEAN, _STD = 0.2860, 0.3530  # of Fashion-MNIST's training images, in [0, 1]
+GREY_MEAN, GREY_STD = 0.2860, 0.3530  # of Fashion-MNIST's training images, in [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def preprocess_fashion(images: "Array") -> "Array":
     import torch
     from torch.nn import functional
 
-    scaled = (np.asarray(images, np.float32) / 255 - _MEAN) / _STD
+    scaled = (np.asarray(images, np.float32) / 255 - GREY_MEAN) / GREY_STD
     small = torch.from_numpy(np.ascontiguousarray(scaled, np.float32))[:, None]
     resized = functional.interpolate(small, size=(FASHION_SIZE,) * 2, mode="bilinear")
     made: Array = resized.numpy()
