@@ -1,9 +1,4 @@
-"""Watch a module's layers at work, and make them work on somebody else's inputs.
-
-`record` keeps what named layers are given and answer. `force` feeds each layer another model's
-input to it and passes on that model's answer (teacher forcing), so that one pass judges every layer
-by itself: a wrong one cannot hide behind, or be blamed for, what comes before it.
-"""
+"""Watch a module's layers at work: keep what they are given and answer, or put others' in place."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,14 +16,6 @@ class Call:
 
     given: Tensor
     answered: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a layer is made to do: take `given` (None: what comes), and pass on `passed`."""
-
-    given: Tensor | None
-    passed: Tensor | None
 
 
 Before = Callable[[Key, Tensor], Tensor | None]  # sees an input, may put another in its place

@@ -209,14 +209,18 @@ def make_trials(batches: tuple[Batch, ...], *, quick: bool) -> tuple[Trial, ...]
 
 
 def count_forwards(
-    batches: tuple[Batch, ...], trials: tuple[Trial, ...], running: tuple[str, ...]
+    batches: tuple[Batch, ...], sizes: Sizes, running: tuple[str, ...], *, quick: bool
 ) -> int:
     """Return how many inputs are run through a model, each of the source's once in a precision."""
-    few, every = (_count(chosen) for chosen in (exact_batches(batches), batches))
-    tried = _count(trial.given for trial in trials)
-    structure = 2 * few if "structure" in running else 0
-    outputs = 2 * every + tried - (few if structure else 0) if "outputs" in running else 0
-    return structure + outputs
+    exact = exact_batches(batches)
+    few, every, traced = _count(exact), _count(batches), len(exact[-1].images)
+    tried = _count(trial.given for trial in make_trials(batches, quick=quick))
+    known = few + traced + 2 * (len(sizes.tried) - sizes.certain)
+    structure = few if "structure" in running else 0
+    dense = 0 if structure or "dense" not in running else traced
+    layers = 2 * traced if "layers" in running else 0
+    outputs = (every - few) + every + tried if "outputs" in running else 0
+    return known + structure + dense + layers + outputs
 
 
 def _count(batches: Iterable[Batch]) -> int:

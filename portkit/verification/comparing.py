@@ -27,7 +27,11 @@ class Paired:
 
 
 def pair_outputs(where: str, sides: tuple[Answers, ...]) -> Iterator[Paired]:
-    """Pair what the port and one or two runs of the source answered to one batch."""
+    """Pair what the port and one or two runs of the source answered to one batch.
+
+    Where either side has one output only, it is paired whatever it is called.
+    """
+    sides = _renamed(sides)
     names = list(dict.fromkeys(name for side in sides for name in side))
     if not names:
         yield Paired(where, "", why_not="no output to compare")
@@ -41,6 +45,14 @@ def pair_outputs(where: str, sides: tuple[Answers, ...]) -> Iterator[Paired]:
             yield Paired(subject, name, why_not=why_not)
         else:
             yield Paired(subject, name, _in_one_form(tuple(side[name] for side in sides)))
+
+
+def _renamed(sides: tuple[Answers, ...]) -> tuple[Answers, ...]:
+    """Call the only output of every side as the source calls it."""
+    if any(len(side) != 1 for side in sides):
+        return sides
+    (name,) = sides[-1]
+    return tuple({name: value} for side in sides for value in side.values())
 
 
 def is_averaged(port: "Array", source: "Array") -> bool:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from portkit.runners.torch import as_input, named_outputs
 from portkit.verification.battery import Batch
 from portkit.verification.forcing import Trace
-from portkit.verification.judging import judge_structure
-from portkit.verification.results import Check, RungResult, Status, Tolerances, rung_of
+from portkit.verification.judging import STRUCTURE, judge
+from portkit.verification.results import Check, Evidence, RungResult, Status, Tolerances, rung_of
 from portkit.verification.running import Pair, RunError
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def _last_map(source: nn.Module, head: str, batch: Batch, form: tuple[int, int, 
     return found[-1] if found else ""
 
 
-def check_dense(pair: Pair, head: Head, batch: Batch, tolerances: Tolerances) -> RungResult:
+def check_dense(
+    pair: Pair, head: Head, batch: Batch, tolerances: Tolerances, gate: float = STRUCTURE
+) -> RungResult:
     """Compare the target's score map on a large image with the source's head, window by window."""
     wanted, places = _answer_windows(pair, head, batch)
     try:
@@ -93,7 +95,7 @@ def check_dense(pair: Pair, head: Head, batch: Batch, tolerances: Tolerances) ->
     except RunError as error:
         check = Check(f"target at {batch.size}", passed=False, what=f"cannot run {error}")
         return rung_of("dense", [check], "the port does not take larger images")
-    checks = list(_judge(found, wanted, places, (batch, tolerances)))
+    checks = list(_judge(found, wanted, places, (batch, tolerances, gate)))
     shape = "×".join(map(str, places))
     summary = f"{shape} places of the score map, each against the source's head, {batch.size} px"
     return rung_of("dense", checks, summary)
@@ -103,9 +105,9 @@ def _judge(
     found: "dict[str, Array]",
     wanted: "dict[str, Array]",
     places: tuple[int, int],
-    case: tuple[Batch, Tolerances],
+    case: tuple[Batch, Tolerances, float],
 ) -> Iterator[Check]:
-    batch, tolerances = case
+    batch, tolerances, gate = case
     for name in dict.fromkeys((*wanted, *found)):
         subject = f"{batch.shown}: {name}" if len(wanted) > 1 else batch.shown
         if name not in wanted or name not in found:
@@ -113,7 +115,7 @@ def _judge(
             yield Check(subject, passed=False, what=f"the {who} has no output {name!r}")
             continue
         grid = wanted[name].reshape(1, *places, -1).transpose(0, 3, 1, 2)
-        yield judge_structure(subject, found[name], grid, tolerances)
+        yield judge(subject, Evidence(found[name], grid, gate=gate), tolerances)
 
 
 def _answer_windows(

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from portkit.errors import PortkitError
-from portkit.planning import Plan
 from portkit.runners.devices import fixed_arithmetic, refuse_device
 from portkit.verification.battery import (
     Batch,
@@ -27,7 +25,7 @@ from portkit.verification.dense import check_dense, find_head, find_map, not_den
 from portkit.verification.forcing import Trace, force_source, force_target, record_trace
 from portkit.verification.jobs import Job
 from portkit.verification.judging import FOLDED, STRUCTURE, WITHOUT_EXACT
-from portkit.verification.layers import check_layers, check_layers_exactly
+from portkit.verification.layers import blame_precision, check_layers, check_layers_exactly
 from portkit.verification.outputs import check_outputs
 from portkit.verification.results import RungResult, Status
 from portkit.verification.running import (
@@ -41,9 +39,6 @@ from portkit.verification.running import (
 )
 from portkit.verification.structure import check_structure
 
-if TYPE_CHECKING:
-    from portkit.verification.battery import Inputs
-
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -55,33 +50,35 @@ class Stage:
     exact: tuple[Batch, ...]  # those that both answer in float64
     trials: tuple[Trial, ...]
     larger: Batch | None  # for score maps; None for models that take no images
+    trace: Trace  # the source's run on the last of the exact ones
     gate: float  # in float64, a share of the largest value
 
     @property
     def wanted(self) -> tuple[str, ...]:
         return self.job.running
 
-    @property
-    def plan(self) -> Plan:
-        return self.job.plan
+
+@dataclass(frozen=True, slots=True)
+class _Fed:
+    """What the models of a job are fed."""
+
+    batches: tuple[Batch, ...]
+    larger: Batch | None
 
     @property
-    def traced(self) -> Batch:
-        return self.exact[-1]
+    def exact(self) -> tuple[Batch, ...]:
+        return exact_batches(self.batches)
 
 
 def run_rungs(job: Job) -> Iterator[RungResult]:
     """Yield the rungs that run models, as far as they are asked for; raise PortkitError."""
     with _staged(job) as stage:
-        trace: Trace | None = None
         for result in _compare_exactly(stage):
             yield result
             if result.status is Status.FAILED:
                 yield _name_culprits(stage)
                 return
-        if "layers" in stage.wanted:
-            trace = record_trace(stage.pair, stage.traced, stage.plan, _reference(stage.pair))
-        yield from _compare_as_deployed(stage, trace)
+        yield from _compare_as_deployed(stage)
 
 
 def name_culprits(job: Job) -> Iterator[RungResult]:
@@ -102,10 +99,7 @@ def _staged(job: Job) -> Iterator[Stage]:
         stack.callback(job.progress.finish)
         stack.enter_context(fixed_arithmetic())
         stack.enter_context(_explaining(job))
-        stage = _set(job)
-        forwards = count_forwards(stage.batches, stage.trials, job.running)
-        job.progress.start("running models", forwards, "inputs")
-        yield stage
+        yield _set(job)
 
 
 @contextmanager
@@ -119,34 +113,42 @@ def _explaining(job: Job) -> Iterator[None]:
 
 
 def _set(job: Job) -> Stage:
-    device = job.options.device
+    device, where = job.options.device, str(job.source.endpoint)
     source, target = (Model(side.build, job.progress, device) for side in (job.source, job.target))
     pair = Pair(source, target)
-    inputs, larger = _inputs(job, pair)
-    batches = make_batches(inputs, quick=job.options.quick)
-    exact = exact_batches(batches)
-    pair = _try_exact(pair, exact[-1])
+    fed = _feed(job, pair)
+    pair = _try_exact(pair, fed.exact[-1])
     dtype = _reference(pair)
     refuse_shared(source.module(dtype), target.module(dtype))
-    refuse_chance(source, exact[-1], dtype, str(job.source.endpoint))
-    batches = refuse_infinite(source, batches, exact, (dtype, str(job.source.endpoint)))
-    trials = make_trials(batches, quick=job.options.quick)
+    trace = record_trace(pair, fed.exact[-1], job.plan, dtype)
+    refuse_chance((source.answer(fed.exact[-1], dtype), trace.outputs), trace.batch, where)
+    batches = refuse_infinite(source, fed.batches, fed.exact, (dtype, where))
     gate = FOLDED if any(step.kind == "computed" for step in job.plan.steps) else STRUCTURE
-    exact = exact_batches(batches)
-    return Stage(job, pair, batches, exact, trials, larger, WITHOUT_EXACT if pair.inexact else gate)
+    return Stage(
+        job=job,
+        pair=pair,
+        batches=batches,
+        exact=exact_batches(batches),
+        trials=make_trials(batches, quick=job.options.quick),
+        larger=fed.larger,
+        trace=trace,
+        gate=WITHOUT_EXACT if pair.inexact else gate,
+    )
 
 
-def _inputs(job: Job, pair: Pair) -> "tuple[Inputs, Batch | None]":
-    """Return what the source takes, told by its first layer, and a larger image; raise."""
-    endpoint = job.source.endpoint
-    sizes = choose_sizes(job.plan, endpoint, job.options.input_size)
+def _feed(job: Job, pair: Pair) -> _Fed:
+    """Make what the source takes, as its first layer tells, and a larger image; raise."""
+    quick = job.options.quick
+    sizes = choose_sizes(job.plan, job.source.endpoint, job.options.input_size)
     inputs = guess_inputs(job.source.skeleton(), sizes.tried)
     if inputs is None:
         what = "its first layer is neither a convolution nor linear: what it takes is not known"
         fix = "verify what needs no inputs: --rungs coverage,bits"
-        raise PortkitError.at(str(endpoint), what, fix)
+        raise PortkitError.at(str(job.source.endpoint), what, fix)
+    forwards = count_forwards(make_batches(inputs, quick=quick), sizes, job.running, quick=quick)
+    job.progress.start("running models", forwards, "inputs")
     if inputs.features:
-        return inputs, None
+        return _Fed(make_batches(inputs, quick=quick), None)
     random = np.random.default_rng(1)
     taken = [
         size
@@ -155,16 +157,28 @@ def _inputs(job: Job, pair: Pair) -> "tuple[Inputs, Batch | None]":
         or _takes(pair, Batch("noise", noise(random, inputs.channels, size)[None]))
     ]
     larger = Batch("noise", noise(random, inputs.channels, larger_size(sizes))[None])
-    return replace(inputs, sizes=tuple(taken)), larger
+    return _Fed(make_batches(replace(inputs, sizes=tuple(taken)), quick=quick), larger)
 
 
 def _takes(pair: Pair, batch: Batch) -> bool:
-    """Say whether the source runs on a size that nobody has promised."""
+    """Say whether a size that nobody has promised makes sense: the source runs on it.
+
+    Nor has anybody promised what a score map says of it in place of one answer: that is a question
+    for the dense rung.
+    """
     try:
-        pair.source.answer(batch, torch.float32)
+        ours = pair.source.answer(batch, torch.float64)
     except RunError:
         return False
-    return True
+    try:
+        theirs = pair.target.answer(batch, torch.float64)
+    except RunError:
+        return True  # and a failure, when it comes to that
+    names = ours.keys() & theirs.keys()
+    return not any(
+        ours[name].ndim == 2 and theirs[name].ndim == 4 and theirs[name].shape[2:] != (1, 1)
+        for name in names
+    )
 
 
 def _try_exact(pair: Pair, batch: Batch) -> Pair:
@@ -194,28 +208,28 @@ def _compare_densely(stage: Stage) -> RungResult:
     pair = stage.pair
     if pair.inexact:
         return not_dense(pair.inexact, applies=True)
-    if stage.larger is None or not find_map(pair, stage.traced):
+    if stage.larger is None or not find_map(pair, stage.trace.batch):
         return not_dense("the port answers as its source does, not with a map", applies=False)
-    trace = record_trace(pair, stage.traced, stage.plan, torch.float64)
-    head = find_head(pair, trace)
+    head = find_head(pair, stage.trace)
     if head is None:
         why = "no layer of the source answers the feature map that its head is given"
         return not_dense(why, applies=True)
     try:
-        return check_dense(pair, head, stage.larger, stage.job.options.tolerances)
+        return check_dense(pair, head, stage.larger, stage.job.options.tolerances, stage.gate)
     except RuntimeError as error:
         return not_dense(f"the source's head cannot be run on windows: {error}", applies=True)
 
 
 def _name_culprits(stage: Stage) -> RungResult:
     """Judge every layer by itself, without rounding where that can be."""
-    dtype = _reference(stage.pair)
-    trace = record_trace(stage.pair, stage.traced, stage.plan, dtype)
-    found = force_target(stage.pair, trace, dtype, stage.gate)
-    return check_layers_exactly(found, stage.gate)
+    pair = stage.pair
+    rounding = pair.source.casts or pair.target.casts
+    gate = max(stage.gate, WITHOUT_EXACT) if rounding else stage.gate
+    found = force_target(pair, stage.trace, _reference(pair), gate)
+    return check_layers_exactly(found, gate)
 
 
-def _compare_as_deployed(stage: Stage, trace: Trace | None) -> Iterator[RungResult]:
+def _compare_as_deployed(stage: Stage) -> Iterator[RungResult]:
     """Yield the rungs in float32, after the source has answered all that it will in float64."""
     pair, options = stage.pair, stage.job.options
     refuse_constant([pair.source.answer(b, _reference(pair)) for b in stage.exact], "the source")
@@ -223,13 +237,20 @@ def _compare_as_deployed(stage: Stage, trace: Trace | None) -> Iterator[RungResu
         pair.target.round()
         for batch in stage.batches:
             pair.source.answer(batch, torch.float64)
-    if trace is not None:
-        own = force_source(pair, trace, torch.float32)
-        found = force_target(pair, trace, torch.float32)
-        yield (
-            check_layers(own, found)
-            if not pair.inexact
-            else check_layers_exactly(found, stage.gate)
-        )
+    if "layers" in stage.wanted:
+        yield _compare_layers(stage)
     if "outputs" in stage.wanted:
         yield check_outputs(pair, stage.trials, options.tolerances)
+
+
+def _compare_layers(stage: Stage) -> RungResult:
+    """Judge every layer in float32, and say of what differs only there that rounding does it."""
+    pair = stage.pair
+    if pair.inexact:
+        return _name_culprits(stage)
+    own = force_source(pair, stage.trace, torch.float32)
+    result = check_layers(own, force_target(pair, stage.trace, torch.float32))
+    if result.status is not Status.FAILED:
+        return result
+    exact = _name_culprits(stage)
+    return exact if exact.status is Status.FAILED else blame_precision(result)

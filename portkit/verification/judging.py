@@ -8,12 +8,12 @@ largest value that it is over all inputs together.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portkit.verification.results import Check, Tolerances
+from portkit.verification.results import Check, Evidence, Histogram, Tolerances
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
@@ -25,14 +25,27 @@ WITHOUT_EXACT = 1e-5  # of the largest value, where the source cannot run in flo
 NOISES = 8  # times the source's float32 error: an atol below that is about rounding
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One output on the same inputs: the port's, the source's, and the source's in float64."""
+def judge(subject: str, evidence: Evidence, tolerances: Tolerances) -> Check:
+    """Compare one output as its precision asks for, and keep what was compared."""
+    if evidence.gate is None:
+        found = judge_output(subject, evidence, tolerances)
+    else:
+        port, source = evidence.port, evidence.source
+        found = judge_structure(subject, port, source, tolerances, evidence.gate)
+    return replace(found, evidence=evidence, histogram=count_decades(evidence))
 
-    port: "Array"
-    source: "Array"
-    exact: "Array | None"  # None where the source cannot run in float64
-    share: float = 0.0  # max|source - exact| / max|exact| over all inputs
+
+def count_decades(evidence: Evidence) -> Histogram | None:
+    """Count |port - source| by powers of ten, of what can be subtracted and is finite."""
+    port, source = evidence.port, evidence.source
+    if port.shape != source.shape or not port.size or port.dtype.kind not in "fiu":
+        return None
+    difference = np.abs(port.astype(np.float64) - source.astype(np.float64))
+    sizes = difference[np.isfinite(difference) & (difference > 0)]
+    zeros = int(np.count_nonzero(difference == 0))
+    powers = np.floor(np.log10(sizes)).astype(int)
+    decades, counts = np.unique(powers, return_counts=True)
+    return Histogram(tuple(map(int, decades)), tuple(map(int, counts)), zeros)
 
 
 def refuse_form(subject: str, got: "Array", want: "Array") -> Check | None:

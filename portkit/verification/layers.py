@@ -1,8 +1,10 @@
 """The layers rung: where the models differ, every layer by itself, the first one named first."""
 
+from dataclasses import replace
+
 from portkit.verification.forcing import Unit, Units
 from portkit.verification.judging import FLOOR, STRUCTURE
-from portkit.verification.results import Check, RungResult, Tolerances, rung_of
+from portkit.verification.results import Check, Diagnosis, RungResult, Tolerances, rung_of
 
 
 def check_layers(noise: Units, found: Units) -> RungResult:
@@ -34,6 +36,16 @@ def check_layers_exactly(found: Units, gate: float = STRUCTURE) -> RungResult:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         summary = f"first to differ: {failed[0]}{more}; {_counted(found)} looked at one by one"
     return rung_of("layers", checks, summary)
+
+
+def blame_precision(result: RungResult) -> RungResult:
+    """Say of layers that differ in float32 only that it is their arithmetic that does it."""
+    checks = []
+    for check in result.checks:
+        evidence = f"it is right in float64, and off by ρ {check.numbers['rho']:.3g} in float32"
+        cause = Diagnosis("reduced_precision", f"{evidence}: TF32 or half precision at run time")
+        checks.append(check if check.passed else replace(check, diagnosis=cause))
+    return replace(result, checks=tuple(checks))
 
 
 def _counted(found: Units) -> str:

@@ -6,8 +6,8 @@ import torch
 
 from portkit.verification.battery import Batch, Trial
 from portkit.verification.comparing import is_averaged, pair_outputs
-from portkit.verification.judging import Evidence, judge_output, noise_share
-from portkit.verification.results import Check, RungResult, Tolerances, rung_of
+from portkit.verification.judging import judge, noise_share
+from portkit.verification.results import Check, Evidence, RungResult, Tolerances, rung_of
 from portkit.verification.running import Answers, Pair, RunError, refuse_constant
 
 
@@ -52,7 +52,7 @@ def _judge(
             port, source, *rest = paired.values
             share = shares.get(paired.name, 0.0)
             evidence = Evidence(port, source, rest[0] if rest else None, share)
-            yield judge_output(paired.subject, evidence, tolerances)
+            yield judge(paired.subject, evidence, tolerances)
         else:
             yield paired.refusal
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portkit.evaluation.choices import DataOptions
+    from portkit.formats.protocols import Array
 
 RUNGS = (
     "coverage",
@@ -53,6 +54,17 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """One output on the same inputs: the port's, the source's, and the source's in float64."""
+
+    port: "Array"
+    source: "Array"
+    exact: "Array | None" = None  # None where the source cannot run in float64
+    share: float = 0.0  # max|source - exact| / max|exact| over all inputs
+    gate: float | None = None  # for two float64 answers: what share of the largest value is let off
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One comparison: what was compared, whether it held, and the numbers in words."""
 
@@ -62,6 +74,7 @@ class Check:
     numbers: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     diagnosis: Diagnosis | None = None
     histogram: Histogram | None = None
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

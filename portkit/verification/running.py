@@ -1,6 +1,7 @@
 """Both models of a port, and what they answer to the battery: nothing is run twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from portkit.errors import PortkitError
 from portkit.progress import Progress
+from portkit.runners.casts import CastWatch
 from portkit.runners.devices import set_precision
 from portkit.runners.torch import run_module
 from portkit.verification.battery import Batch
@@ -39,6 +41,7 @@ class Model:
         self._module: nn.Module | None = None
         self._dtype = torch.float64
         self._answers: dict[tuple[str, torch.dtype], Answers] = {}
+        self.casts = ""  # the operation that rounds, in a model that does so in float64
 
     def module(self, dtype: torch.dtype) -> nn.Module:
         """Return the module with its floats in `dtype`."""
@@ -60,13 +63,16 @@ class Model:
 
     def _run(self, batch: Batch, dtype: torch.dtype) -> Answers:
         module = self.module(dtype)
+        watch = CastWatch() if dtype is torch.float64 else nullcontext()
         try:
-            found = run_module(module, batch.images)
+            with watch as seen:
+                found = run_module(module, batch.images)
         except (Exception, SystemExit) as error:  # whatever a user's own code may raise
             if isinstance(error, SystemExit) and _is_signal(error.code):
                 raise
             words = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(f"{batch.shown}: {words}") from error
+        self.casts = self.casts or (seen.found if seen else "")
         self.advance(len(batch.images))
         return found
 
@@ -110,10 +116,9 @@ def refuse_constant(answers: "list[Answers]", where: str) -> None:
     raise PortkitError.at(where, what, "verify with trained weights, or with @random ones")
 
 
-def refuse_chance(model: Model, batch: Batch, dtype: torch.dtype, where: str) -> None:
+def refuse_chance(answers: "tuple[Mapping[str, Array], ...]", batch: Batch, where: str) -> None:
     """Raise PortkitError where a source answers the same batch otherwise the second time."""
-    first = model.answer(batch, dtype)
-    second = model.answer(Batch(f"{batch.name} once more", batch.images), dtype)
+    first, second = answers
     for name, one in first.items():
         two = second.get(name)
         if two is None or two.shape != one.shape or not np.allclose(one, two, 1e-6, equal_nan=True):

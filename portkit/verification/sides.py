@@ -37,22 +37,15 @@ def side_of(endpoint: Endpoint) -> Side:
     """Return the side that a reference names; raise PortkitError for weights that are chance."""
     weights = endpoint.weights
     path = weights.path if isinstance(weights, FileWeights) else None
-    opening: Open = _same_weights(endpoint) if isinstance(weights, FactoryWeights) else _opening
-
-    def open_side() -> AbstractContextManager[Reader]:
-        return opening(endpoint)
-
-    return _side(endpoint, open_side, path)
+    if isinstance(weights, FactoryWeights):
+        return _side(endpoint, _same_weights(endpoint), None)
+    return _side(endpoint, lambda: open_weights(endpoint), path)
 
 
 def written_side(endpoint: Endpoint, artifact: Path) -> Side:
     """Return the side of a file that was ported, read by code that did not write it."""
     written = Endpoint(endpoint.reference, endpoint.manifest, FileWeights(artifact))
     return _side(written, lambda: reopen(artifact), artifact)
-
-
-def _opening(endpoint: Endpoint) -> AbstractContextManager[Reader]:
-    return open_weights(endpoint)
 
 
 def _side(endpoint: Endpoint, opening: Open, path: Path | None) -> Side:
@@ -70,7 +63,7 @@ def _side(endpoint: Endpoint, opening: Open, path: Path | None) -> Side:
     return Side(endpoint, opening, build, make_skeleton, path)
 
 
-def _same_weights(endpoint: Endpoint) -> "Callable[[Endpoint], AbstractContextManager[Reader]]":
+def _same_weights(endpoint: Endpoint) -> Open:
     """Build a factory's net twice, and keep the first; raise PortkitError where they differ."""
     with open_weights(endpoint) as first, open_weights(endpoint) as second:
         for name, spec in first.specs.items():
@@ -82,7 +75,7 @@ def _same_weights(endpoint: Endpoint) -> "Callable[[Endpoint], AbstractContextMa
         kept = first
 
     @contextmanager
-    def reopen_kept(_: Endpoint) -> Iterator[Reader]:
+    def reopen_kept() -> Iterator[Reader]:
         yield kept
 
     return reopen_kept

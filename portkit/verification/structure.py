@@ -1,12 +1,27 @@
-"""The structure rung: the same function, as both models show in float64 on the same inputs."""
+"""The structure rung: the same function, as both models show in float64 on the same inputs.
+
+A model that casts to float32 on its way rounds even then: no port of it can be as close.
+"""
+
+from typing import TYPE_CHECKING
 
 import torch
 
 from portkit.verification.battery import Batch
 from portkit.verification.comparing import pair_outputs
-from portkit.verification.judging import STRUCTURE, judge_structure
-from portkit.verification.results import Check, RungResult, Status, Tolerances, rung_of
+from portkit.verification.judging import STRUCTURE, WITHOUT_EXACT, judge
+from portkit.verification.results import (
+    Check,
+    Evidence,
+    RungResult,
+    Status,
+    Tolerances,
+    rung_of,
+)
 from portkit.verification.running import Pair, RunError, refuse_constant
+
+if TYPE_CHECKING:
+    from portkit.verification.running import Answers
 
 
 def check_structure(
@@ -16,6 +31,7 @@ def check_structure(
     if pair.inexact:
         return RungResult("structure", Status.NOT_CHECKED, pair.inexact)
     checks: list[Check] = []
+    answers = []
     for batch in batches:
         exact = pair.source.answer(batch, torch.float64)
         try:
@@ -23,14 +39,37 @@ def check_structure(
         except RunError as error:
             checks.append(Check("target", passed=False, what=f"cannot run {error}"))
             continue
-        checks += [
-            judge_structure(paired.subject, *paired.values, tolerances, gate)
-            if paired.values
-            else paired.refusal
-            for paired in pair_outputs(batch.shown, (found, exact))
-        ]
+        answers.append((batch.shown, (found, exact)))
+    rounding = _rounding(pair)
+    gate = max(gate, WITHOUT_EXACT) if rounding else gate
+    for where, sides in answers:
+        checks += _judge(where, sides, tolerances, gate)
     refuse_constant([pair.source.answer(batch, torch.float64) for batch in batches], "the source")
-    return rung_of("structure", checks, _sum_up(checks, batches))
+    return rung_of("structure", checks, _sum_up(checks, batches), rounding)
+
+
+def _rounding(pair: Pair) -> tuple[str, ...]:
+    """Say which model rounds on its way, if one does."""
+    models = {"source": pair.source, "port": pair.target}
+    return tuple(
+        f"the {who} rounds to less than float64 on its way ({model.casts}): gate 1e-5 of the "
+        f"largest value here, ρ in the outputs rung"
+        for who, model in models.items()
+        if model.casts
+    )
+
+
+def _judge(
+    where: str, sides: "tuple[Answers, Answers]", tolerances: Tolerances, gate: float
+) -> list[Check]:
+    checks = []
+    for paired in pair_outputs(where, sides):
+        if not paired.values:
+            checks.append(paired.refusal)
+            continue
+        port, source = paired.values
+        checks.append(judge(paired.subject, Evidence(port, source, gate=gate), tolerances))
+    return checks
 
 
 def _sum_up(checks: list[Check], batches: tuple[Batch, ...]) -> str:
