@@ -89,59 +89,73 @@ SQUARE = "classifier.3.weight"  # [24, 24, 1, 1]
 CONV = "features.4.weight"  # [8, 4, 3, 3]
 
 FAULTS = {
-    "one bit": (flip_bit(FC, 700, 3), FC, ("1 of 6912 elements differ, first at [2, 13, 2, 1]: "
-                "bit 3 of it is turned")),
-    "a sign": (flip_bit("features.0.bias", 1, 31), "features.0.bias", "bit 31 of it is turned"),
+    "one bit": (flip_bit(FC, 700, 3), FC, "one_bit",
+                "bit 3 of classifier.0.weight is turned at [2, 13, 2, 1]"),
+    "a sign": (flip_bit("features.0.bias", 1, 31), "features.0.bias", "one_bit",
+               "bit 31 of features.0.bias is turned at [1]"),
     "a swap": (swap("features.22.weight", "features.25.weight"), "features.22.weight",
-               "it equals source features.25.weight, 9216 of 9216 elements"),
+               "sibling_swapped",
+               "equals source features.25.weight, 9,216 of 9,216 elements"),
     "a swap of biases": (swap("classifier.0.bias", "classifier.3.bias"), "classifier.3.bias",
-                         "it equals source classifier.2.bias, 24 of 24 elements"),
-    "a transposed square": (put(SQUARE, lambda w: w.swapaxes(0, 1)), SQUARE,
-                            "it equals the transpose of its source, 576 of 576 elements"),
+                         "sibling_swapped", "equals source classifier.2.bias, 24 of 24 elements"),
+    "a transposed square": (put(SQUARE, lambda w: w.swapaxes(0, 1)), SQUARE, "transposed",
+                            "equals the transpose of its source, 576 of 576 elements"),
     "channel-last rows": (put(FC, lambda w: w.reshape(24, 3, 3, 32).transpose(0, 3, 1, 2)), FC,
-                          "it equals its source read as channel-last (h w c)"),
+                          "channel_last_flatten",
+                          "read as if it had been flattened channel-last (h w c)"),
     "channel-last flattening": (put(FC, lambda w: w.transpose(0, 2, 3, 1)), FC,
-                                "it equals its source flattened channel-last (h w c)"),
-    "no bias": (put("classifier.3.bias", np.zeros_like), "classifier.3.bias",
-                "it is all zeros, 24 of 24 elements"),
+                                "channel_last_flatten", "flattened channel-last (h w c)"),
+    "no bias": (put("classifier.3.bias", np.zeros_like), "classifier.3.bias", "zeros",
+                "is all zeros, 24 of 24 elements"),
     "a reset mean": (put("features.1.running_mean", np.zeros_like), "features.1.running_mean",
-                     "it is all zeros"),
+                     "batchnorm_stats_initial", "is all zeros"),
     "a reset variance": (put("features.1.running_var", np.ones_like), "features.1.running_var",
-                         "it is all ones"),
+                         "batchnorm_stats_initial", "is all ones"),
+    "a reset gamma": (put("features.1.weight", np.ones_like), "features.1.weight",
+                      "batchnorm_gamma_one", "is all ones"),
+    "a scaled variance": (put("features.1.running_var", lambda v: v * np.float32(999.98)),
+                          "features.1.running_var", "batchnorm_stats_scaled", "times 999.98"),
+    "an unbiased variance": (put("features.1.running_var", lambda v: v * np.float32(1600 / 1599)),
+                             "features.1.running_var", "batchnorm_unbiased_var", "n = 1,600"),
     "mean and variance swapped": (swap("features.5.running_mean", "features.5.running_var"),
-                                  "features.5.running_var",
-                                  "it equals source features.5.running_mean"),
+                                  "features.5.running_var", "batchnorm_mean_var_swapped",
+                                  "equals source features.5.running_mean"),
     "gamma and beta swapped": (swap("features.5.weight", "features.5.bias"), "features.5.weight",
-                               "it equals source features.5.bias"),
-    "kernels turned": (put(CONV, lambda w: w[..., ::-1, ::-1]), CONV,
-                       "its kernels are turned by 180°"),
-    "kernels transposed": (put(CONV, lambda w: w.swapaxes(2, 3)), CONV,
-                           "its kernels' height and width are swapped"),
+                               "batchnorm_gamma_beta_swapped", "equals source features.5.bias"),
+    "kernels turned": (put(CONV, lambda w: w[..., ::-1, ::-1]), CONV, "kernel_rotated",
+                       "its kernels turned by 180°"),
+    "kernels transposed": (put(CONV, lambda w: w.swapaxes(2, 3)), CONV, "kernel_transposed",
+                           "its kernels' height and width swapped"),
     "BGR": (put("features.0.weight", lambda w: w[:, ::-1]), "features.0.weight",
-            "its input channels are reversed (RGB ↔ BGR)"),
+            "channels_reversed", "its input channels reversed (RGB ↔ BGR)"),
     "classes shifted": (put("classifier.6.bias", lambda b: np.roll(b, 1)), "classifier.6.bias",
-                        "its first axis is shifted by one"),
-    "towers swapped": (put(CONV, lambda w: np.roll(w, 4, 0)), CONV,
-                       "the halves of its first axis are swapped"),
+                        "shifted", "shifted by 1 along axis 0"),
+    "towers swapped": (put(CONV, lambda w: np.roll(w, 4, 0)), CONV, "halves_swapped",
+                       "the halves of axis 0 swapped"),
     "half precision": (put(CONV, lambda w: w.astype(np.float16).astype(np.float32)), CONV,
-                       "it went through half precision"),
+                       "half", "rounded to half precision"),
     "bfloat16": (put(CONV, lambda w: (w.view("u4") & 0xFFFF0000).view("f4")), CONV,
-                 "it was cut to bfloat16"),
-    "a scale": (put(CONV, lambda w: w * np.float32(0.5)), CONV, "it is its source times 0.5"),
-    "a text dump": (put(CONV, lambda w: np.round(w, 4)), CONV, " of 288 elements differ"),
+                 "bfloat16", "cut to bfloat16"),
+    "a scale": (put(CONV, lambda w: w * np.float32(0.5)), CONV, "scaled",
+                "is its source times 0.5, 288 of 288 elements"),
+    "a text dump": (put(CONV, lambda w: np.round(w, 4)), CONV, "few_digits",
+                    "written with 4 decimals"),
     "another count": (put("features.1.num_batches_tracked", lambda n: n + 1),
-                        "features.1.num_batches_tracked", "1 of 1 elements differ, first at []"),
+                      "features.1.num_batches_tracked", "one_element",
+                      "features.1.num_batches_tracked is 91 at [], its source 90"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_tampered_tensor_is_named_with_its_cause(artifact, fault):
-    change, tensor, said = FAULTS[fault]
+    change, tensor, cause, said = FAULTS[fault]
     edit(artifact, change)
     found = verify_port(port_of(artifact), artifact, Options(rungs=("bits",)))
     assert not found.passed
-    failed = {check.subject: check.what for check in found.rungs[-1].failed}
-    assert said in failed[tensor]
+    failed = {check.subject: check for check in found.rungs[-1].failed}
+    assert " elements differ, first at [" in failed[tensor].what
+    assert failed[tensor].diagnosis.cause == cause
+    assert said in failed[tensor].diagnosis.evidence
     assert all(name == tensor or "swap" in fault for name in failed)
 
 

@@ -80,11 +80,11 @@ def compare_bits(step: Step, got: "Array", source: Reader) -> Check:
     del unequal
     at = [int(i) for i in np.unravel_index(first, step.target.shape)]
     what = f"{wrong} of {ours.size} elements differ, first at {at}"
-    from portkit.verification.diagnosis import explain_bits
+    from portkit.verification.diagnosis.tensors import explain_tensor
 
-    cause = explain_bits(step, got, want, source)
-    words = f"{what}: {cause}" if cause else what
-    return Check(name, passed=False, what=words, numbers={"wrong": float(wrong)})
+    cause = explain_tensor(step, got, want, source)
+    numbers = {"wrong": float(wrong)}
+    return Check(name, passed=False, what=what, numbers=numbers, diagnosis=cause)
 
 
 def _check_tie(tied: Tied, source: Reader) -> Check:
