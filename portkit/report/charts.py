@@ -1,0 +1,176 @@
+"""Where the parts of a page's charts stand: geometry only, templates draw it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isnan, log10
+
+from portkit.report.words import gate_in_words, rho_in_words
+from portkit.verification.results import Check, Histogram, Tolerances
+
+GATE = Tolerances().rho
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LEFT, _TOP, _RIGHT = 56.0, 34.0, 24.0
+_PLOT = 240.0  # height of the layers' plot, in pixels
+_WIDTH = 900.0
+_NARROWEST, _WIDEST = 9.0, 64.0  # pixels from layer to layer
+_LEGIBLE = 14.0  # pixels from name to name
+_NAME = 26  # characters of a name under the axis
+_CHARACTER = 5.6  # pixels, as high as names stand
+_LEAST, _MOST = 1e-4, 1e9  # ρ beyond these is drawn at the edge
+_BAR, _BAR_PLOT = 30.0, 110.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One layer, or a span between layers."""
+
+    x: float
+    y: float
+    name: str
+    title: str
+    failed: bool
+    is_span: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChart:
+    """ρ by layer on a logarithmic axis."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    bottom: float
+    gate: Tick
+    points: tuple[Point, ...]
+    names: tuple[Tick, ...]
+    levels: tuple[Tick, ...]
+
+    @property
+    def line(self) -> str:
+        return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """How many differences lie in one decade."""
+
+    x: float
+    y: float
+    height: float
+    label: str
+    count: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramChart:
+    """Differences by their power of ten; those of exactly zero stand first."""
+
+    width: float
+    height: float
+    bottom: float
+    bar: float
+    bars: tuple[Bar, ...]
+
+
+def layout_layers(layers: Sequence[Check]) -> LayerChart | None:
+    """Return the curve of ρ by layer; None where no layer was measured."""
+    if not layers:
+        return None
+    step = min(max((_WIDTH - _LEFT - _RIGHT) / len(layers), _NARROWEST), _WIDEST)
+    shown = [_between(check.numbers["rho"]) for check in layers]
+    low = floor(min(map(log10, [*shown, GATE / 10])))
+    high = ceil(max(map(log10, [*shown, GATE * 10])))
+    points = tuple(
+        _point(check, _LEFT + step * (at + 0.5), _height(rho, low, high))
+        for at, (check, rho) in enumerate(zip(layers, shown, strict=True))
+    )
+    every = ceil(_LEGIBLE / step)
+    names = tuple(Tick(point.x, _shortened(point.name)) for point in points[::every])
+    bottom = _TOP + _PLOT
+    longest = max(len(name.label) for name in names)
+    return LayerChart(
+        width=max(_LEFT + step * len(layers) + _RIGHT, _WIDTH),
+        height=bottom + 16 + _CHARACTER * longest,
+        left=_LEFT,
+        right=max(_LEFT + step * len(layers), _WIDTH - _RIGHT),
+        bottom=bottom,
+        gate=Tick(_height(GATE, low, high), gate_in_words(layers, GATE)),
+        points=points,
+        names=names,
+        levels=tuple(_levels(low, high)),
+    )
+
+
+def layout_histogram(histogram: Histogram) -> HistogramChart:
+    """Return the bars of a histogram, as high as the logarithm of what they count."""
+    counted = [
+        ("0", "exactly 0", histogram.zeros),
+        *(
+            (_power(decade), f"from {_power(decade)} to {_power(decade + 1)}", count)
+            for decade, count in zip(histogram.decades, histogram.counts, strict=True)
+        ),
+    ]
+    top = max(log10(1 + count) for _, _, count in counted) or 1.0
+    bottom = _TOP + _BAR_PLOT
+    bars = []
+    for at, (label, title, count) in enumerate(counted):
+        height = _BAR_PLOT * log10(1 + count) / top
+        where = 8 + at * (_BAR + 6)
+        words = f"{title}: {count:,}"
+        bars.append(Bar(where, bottom - height, height, label, compact(count), words))
+    width = 10 + len(bars) * (_BAR + 6)
+    return HistogramChart(width, bottom + 24, bottom, _BAR, tuple(bars))
+
+
+def compact(count: int) -> str:
+    """Return a count in at most five characters: `812`, `51.3k`, `1.2M`.
+
+    >>> compact(51_300)
+    '51.3k'
+    """
+    size = float(count)
+    for unit in ("", "k", "M", "G"):
+        if size < 1000 or unit == "G":
+            break
+        size /= 1000
+    return f"{count}" if not unit else f"{size:.1f}{unit}" if size < 100 else f"{size:.0f}{unit}"
+
+
+def _point(check: Check, x: float, y: float) -> Point:
+    rho = check.numbers["rho"]
+    mark = "passed" if check.passed else "FAILED"
+    title = f"{check.subject}: ρ {rho_in_words(rho)}, {mark}"
+    return Point(x, y, check.subject, title, not check.passed, " → " in check.subject)
+
+
+def _between(rho: float) -> float:
+    return _MOST if isnan(rho) else min(max(rho, _LEAST), _MOST)
+
+
+def _height(rho: float, low: int, high: int) -> float:
+    return _TOP + _PLOT * (1 - (log10(rho) - low) / (high - low))
+
+
+def _levels(low: int, high: int) -> list[Tick]:
+    step = ceil((high - low) / 8)
+    return [Tick(_height(10.0**n, low, high), _power(n)) for n in range(low, high + 1, step)]
+
+
+def _power(exponent: int) -> str:
+    plain = {-1: "0.1", 0: "1", 1: "10"}
+    return plain.get(exponent, f"10{str(exponent).translate(_SUPERSCRIPTS)}")
+
+
+def _shortened(name: str) -> str:
+    """Return a name's beginning and end."""
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2 - 1]}…{name[-_NAME // 2 :]}"
