@@ -73,8 +73,17 @@ def measure_accuracy(logits: "Array", labels: "Array", k: int = 1) -> Accuracy:
     Of equal logits the lower class counts as larger, as in argmax. Raise PortkitError where there
     is nothing to count, or NaN among the logits.
     """
-    import numpy as np
     from scipy.stats import binomtest
+
+    answered = find_right(logits, labels, k)
+    right, total = int(answered.sum()), len(labels)
+    interval = binomtest(right, total).proportion_ci(_CONFIDENCE, method="exact")
+    return Accuracy(k, right, total, float(interval.low), float(interval.high))
+
+
+def find_right(logits: "Array", labels: "Array", k: int = 1) -> "Array":
+    """Say of each image whether its label is among the k largest logits, bool `[N]`."""
+    import numpy as np
 
     _refuse_unusable(logits, labels)
     if not 1 <= k <= logits.shape[1]:
@@ -82,9 +91,24 @@ def measure_accuracy(logits: "Array", labels: "Array", k: int = 1) -> Accuracy:
     own = np.take_along_axis(logits, labels[:, None].astype(np.int64), axis=1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
     rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
-    right, total = int((rank < k).sum()), len(labels)
-    interval = binomtest(right, total).proportion_ci(_CONFIDENCE, method="exact")
-    return Accuracy(k, right, total, float(interval.low), float(interval.high))
+    answered: Array = rank < k
+    return answered
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the p-value of McNemar's exact test on what only one of two models gets right."""
+    from scipy.stats import binomtest
+
+    unlike = only_first + only_second
+    return float(binomtest(only_first, unlike).pvalue) if unlike else 1.0
+
+
+def bound_rate(events: int, total: int) -> float:
+    """Return the rate that is exceeded with 5 % at most, after Clopper and Pearson, one-sided."""
+    from scipy.stats import binomtest
+
+    found = binomtest(events, total, alternative="less")
+    return float(found.proportion_ci(_CONFIDENCE, method="exact").high)
 
 
 def compare_predictions(first: "Array", second: "Array", labels: "Array") -> PairedResult:
@@ -93,8 +117,6 @@ def compare_predictions(first: "Array", second: "Array", labels: "Array") -> Pai
     The test is McNemar's (1947) in its exact form: a two-sided binomial test on the images that
     only one of the two gets right. Raise PortkitError for unlike shapes, no images, or NaN.
     """
-    from scipy.stats import binomtest
-
     if first.shape != second.shape:
         what = f"are {list(first.shape)} and {list(second.shape)}, of unlike shapes"
         raise PortkitError.at("logits", what)
@@ -109,8 +131,7 @@ def compare_predictions(first: "Array", second: "Array", labels: "Array") -> Pai
     )
     only_first = int(((one == labels) & (two != labels)).sum())
     only_second = int(((one != labels) & (two == labels)).sum())
-    unlike = only_first + only_second
-    p_value = float(binomtest(only_first, unlike).pvalue) if unlike else 1.0
+    p_value = mcnemar(only_first, only_second)
     return PairedResult(len(labels), flipped, only_first, only_second, p_value)
 
 
