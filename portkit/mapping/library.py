@@ -52,9 +52,15 @@ def shipped_mapping(name: str) -> PortMap:
 
 def find_routes(source: str, target: str, arch: str) -> tuple[tuple[PortMap, ...], ...]:
     """Return every way through the library between two schemes for `arch`, shortest first."""
-    fitting = (portmap for portmap in load_library(arch) if portmap.covers(arch))
+    fitting = (portmap for portmap in load_library(arch) if _stays_within(portmap, arch))
     edges = [edge for portmap in fitting for edge in _ways(portmap)]
     return tuple(sorted(_walk(edges, source, target, (source,)), key=len))
+
+
+def _stays_within(portmap: PortMap, arch: str) -> bool:
+    """Say whether a mapping is for an architecture on both sides, and not from or to another."""
+    named = (end.partition(":")[2] for end in (portmap.source, portmap.target))
+    return portmap.covers(arch) and all(name in ("", arch) for name in named)
 
 
 def _ways(portmap: PortMap) -> Iterator[PortMap]:

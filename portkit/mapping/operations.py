@@ -1,12 +1,13 @@
 """Read a rule's ops, and how tensors are made, from nodes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from portkit.errors import PortkitError
 from portkit.mapping import nodes
 from portkit.mapping.nodes import Node
 from portkit.mapping.rules import Made, Undo
-from portkit.ops import OPS, Fill, Op, OpError, parse_fill
+from portkit.ops import OPS, Fill, Op, OpError, Size, parse_fill
 
 
 def read_ops(node: Node) -> tuple[Op, ...]:
@@ -34,22 +35,57 @@ def _read_op(node: Node) -> Op:
         raise PortkitError.at(node.at, f"`{name}` needs {error.args[0]!r}") from None
 
 
-def _argument(name: str, node: Node, kind: type, inside: tuple[str, ...]) -> object:
+def _argument(name: str, node: Node, kind: object, inside: tuple[str, ...]) -> object:
     what = f"`{name}`"
     if kind is str:
         return nodes.text_of(node, what)
     if kind is int:
         return nodes.integer_of(node, what)
+    if kind is Size:
+        nodes.text_of(node, what)
+        return nodes.plain_of(node)
     if kind is list:
         items = (node,) if isinstance(node.value, str) else nodes.items_of(node, what)
         return [nodes.plain_of(item) for item in items]
     entries = nodes.entries_of(node, what, inside)
-    for key in ("sizes", "indices"):
-        if key in entries:
-            nodes.items_of(entries[key], f"`{key}:`")
-    for index in nodes.items_of(entries["indices"], "") if "indices" in entries else ():
-        nodes.integer_of(index, "an index")
+    if not inside:
+        return nodes.plain_of(node)
+    return {key: _INSIDE.get(key, _plain)(value, f"`{key}:`") for key, value in entries.items()}
+
+
+def _plain(node: Node, what: str) -> object:
+    nodes.text_of(node, what)
     return nodes.plain_of(node)
+
+
+def _plains(node: Node, what: str) -> tuple[object, ...]:
+    return tuple(nodes.plain_of(item) for item in nodes.items_of(node, what))
+
+
+def _indices(node: Node, what: str) -> tuple[int, ...]:
+    return tuple(nodes.integer_of(item, "an index") for item in nodes.items_of(node, what))
+
+
+def _numbers(node: Node, what: str) -> tuple[float, ...]:
+    return tuple(nodes.number_of(item, f"in {what} each") for item in nodes.items_of(node, what))
+
+
+def _factor(node: Node, what: str) -> float | tuple[float, ...]:
+    return _numbers(node, what) if node.is_list else nodes.number_of(node, what)
+
+
+# How the keys inside an op's argument are read; every other one is a word or a number.
+_INSIDE: Mapping[str, Callable[[Node, str], object]] = MappingProxyType(
+    {
+        "sizes": _plains,
+        "takes": _plains,
+        "indices": _indices,
+        "by": _factor,
+        "mean": _numbers,
+        "std": _numbers,
+        "eps": nodes.number_of,
+    }
+)
 
 
 def _sizes(node: Node) -> Mapping[str, object]:

@@ -11,29 +11,48 @@ from types import MappingProxyType
 from typing import Any
 
 from portkit.ops.base import Frame, Kind, Op, OpError, Size
+from portkit.ops.blocks import BlockDiagonal, DiagonalBlocks
 from portkit.ops.casting import Cast, parse_cast
 from portkit.ops.choosing import Flip, Slice, Take, parse_slice
+from portkit.ops.computing import Add, Mean, Scale, Sum, parse_factor
 from portkit.ops.filling import Fill, parse_fill
+from portkit.ops.folding import (
+    FoldBatchnorm,
+    FoldNormalization,
+    parse_fold_batchnorm,
+    parse_fold_normalization,
+)
 from portkit.ops.joining import Concat, Pick, Split, Stack, Unstack
+from portkit.ops.padding import Pad, Unpad, parse_widths
 from portkit.ops.rearranging import Rearrange, parse_rearrange, simplify
 
 __all__ = [
     "OPS",
+    "Add",
+    "BlockDiagonal",
     "Cast",
     "Concat",
+    "DiagonalBlocks",
     "Fill",
     "Flip",
+    "FoldBatchnorm",
+    "FoldNormalization",
     "Frame",
     "Kind",
+    "Mean",
     "Op",
     "OpError",
+    "Pad",
     "Pick",
     "Rearrange",
+    "Scale",
     "Size",
     "Slice",
     "Split",
     "Stack",
+    "Sum",
     "Take",
+    "Unpad",
     "Unstack",
     "chain_kind",
     "parse_fill",
@@ -47,7 +66,7 @@ class Written:
     """How an op is written: `{name: argument}`, with the keys allowed beside and inside it."""
 
     parse: Callable[[Any, Mapping[str, Any]], Op]
-    argument: type  # str, int, list or dict
+    argument: Any  # str, int, Size (a number or a parameter), list or dict
     inside: tuple[str, ...] = ()  # keys of a dict argument; () means axis names
     beside: tuple[str, ...] = ()
 
@@ -60,6 +79,12 @@ def _slice(argument: Any, _: Any) -> Slice:
 
 def _flip(argument: Any, _: Any) -> Flip:
     return Flip(tuple(argument))
+
+
+def _one_axis(name: str, argument: list[Any]) -> Any:
+    if len(argument) != 1:
+        raise OpError(f"{name} goes over one axis, found [{', '.join(map(str, argument))}]")
+    return argument[0]
 
 
 OPS: Mapping[str, Written] = MappingProxyType(
@@ -81,6 +106,20 @@ OPS: Mapping[str, Written] = MappingProxyType(
         ),
         "slice": Written(_slice, dict),
         "cast": Written(lambda a, _: parse_cast(a["from"], a["to"]), dict, ("from", "to")),
+        "pad": Written(lambda a, _: Pad(parse_widths(a)), dict),
+        "unpad": Written(lambda a, _: Unpad(parse_widths(a)), dict),
+        "block_diagonal": Written(lambda groups, _: BlockDiagonal(groups), Size),
+        "diagonal_blocks": Written(lambda groups, _: DiagonalBlocks(groups), Size),
+        "sum": Written(lambda axes, _: Sum(_one_axis("sum", axes)), list),
+        "mean": Written(lambda axes, _: Mean(_one_axis("mean", axes)), list),
+        "scale": Written(lambda a, _: parse_factor(Scale, a), dict, ("axis", "by")),
+        "add": Written(lambda a, _: parse_factor(Add, a), dict, ("axis", "by")),
+        "fold_batchnorm": Written(
+            lambda a, _: parse_fold_batchnorm(a), dict, ("takes", "eps", "axis")
+        ),
+        "fold_normalization": Written(
+            lambda a, _: parse_fold_normalization(a), dict, ("takes", "mean", "std", "borders")
+        ),
     }
 )
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from portkit.ops import Kind, Op, Rearrange, chain_kind
+from portkit.errors import PortkitError
+from portkit.ops import Kind, Op, OpError, Rearrange, chain_kind
 from portkit.ops.rearranging import Permutation, fuse
 from portkit.tensors import TensorSpec
 
@@ -102,6 +103,12 @@ class Plan:
 
 
 def apply_step(step: Step, arrays: "tuple[Array, ...]") -> "Array":
-    """Carry out a step in the plainest way: op after op, on whole arrays."""
-    (result,) = reduce(lambda flowing, op: op.apply(flowing), step.ops, arrays)
+    """Carry out a step in the plainest way: op after op, on whole arrays.
+
+    Raise PortkitError for values that an op cannot carry over, such as what an unpad would lose.
+    """
+    try:
+        (result,) = reduce(lambda flowing, op: op.apply(flowing), step.ops, arrays)
+    except OpError as error:
+        raise PortkitError.at(step.where, f"{step.target.name}: {error}") from None
     return result

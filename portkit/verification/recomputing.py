@@ -12,23 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portkit.errors import PortkitError
 from portkit.ops import (
+    BlockDiagonal,
     Cast,
     Concat,
+    DiagonalBlocks,
     Fill,
     Flip,
+    OpError,
+    Pad,
     Pick,
     Rearrange,
     Slice,
     Split,
     Stack,
     Take,
+    Unpad,
     Unstack,
 )
 from portkit.ops.choosing import parse_slice
 from portkit.ops.filling import CONSTANTS
 from portkit.planning import Step
 from portkit.tensors import DType
+from portkit.verification.arithmetic import COMPUTED
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
@@ -37,9 +44,12 @@ if TYPE_CHECKING:
 
 
 def recompute(step: Step, arrays: "Arrays") -> "Array":
-    """Return what a step makes of its sources, op by op."""
-    for op in step.ops:
-        arrays = AGAIN[type(op)](op, arrays)
+    """Return what a step makes of its sources, op by op; raise PortkitError where it cannot."""
+    try:
+        for op in step.ops:
+            arrays = AGAIN[type(op)](op, arrays)
+    except OpError as error:
+        raise PortkitError.at(step.where, f"{step.target.name}: {error}") from None
     made: Array = np.ascontiguousarray(arrays[0]).reshape(step.target.shape)
     return made
 
@@ -146,6 +156,63 @@ def _fill(op: Fill, arrays: "Arrays") -> "Arrays":
     return (filled,)
 
 
+def _pad(op: Pad, arrays: "Arrays") -> "Arrays":
+    return tuple(_framed(op, array) for array in arrays)
+
+
+def _framed(op: Pad, array: "Array") -> "Array":
+    for axis, before, after in op.widths:
+        shape = list(array.shape)
+        shape[int(axis)] += before + after
+        wide = np.zeros(shape, array.dtype)
+        wide[_windows(int(axis), (before, array.shape[int(axis)], after), array.ndim)[1]] = array
+        array = wide
+    return array
+
+
+def _unpad(op: Unpad, arrays: "Arrays") -> "Arrays":
+    return tuple(_unframed(op, array) for array in arrays)
+
+
+def _unframed(op: Unpad, array: "Array") -> "Array":
+    for axis, before, after in op.widths:
+        sizes = (before, array.shape[int(axis)] - before - after, after)
+        rim, array, other = (array[w] for w in _windows(int(axis), sizes, array.ndim))
+        _refuse_loss(op, rim, other)
+    return array
+
+
+def _refuse_loss(op: Unpad | DiagonalBlocks, *left_out: "Array") -> None:
+    if any(any(array.tobytes()) for array in left_out):
+        raise OpError(f"{op} leaves values out that are not zero")
+
+
+def _block_diagonal(op: BlockDiagonal, arrays: "Arrays") -> "Arrays":
+    groups = int(op.groups)
+    spread = []
+    for array in arrays:
+        bands = array.reshape(groups, -1, *array.shape[1:])
+        dense = np.zeros((groups, bands.shape[1], groups, *array.shape[1:]), array.dtype)
+        each = np.arange(groups)
+        dense[each, :, each] = bands
+        spread.append(dense.reshape(array.shape[0], -1, *array.shape[2:]))
+    return tuple(spread)
+
+
+def _diagonal_blocks(op: DiagonalBlocks, arrays: "Arrays") -> "Arrays":
+    groups = int(op.groups)
+    gathered = []
+    for array in arrays:
+        rows, columns = (length // groups for length in array.shape[:2])
+        blocks = array.reshape(groups, rows, groups, columns, *array.shape[2:])
+        each = np.arange(groups)
+        beside = blocks.copy()
+        beside[each, :, each] = 0
+        _refuse_loss(op, beside)
+        gathered.append(blocks[each, :, each].reshape(array.shape[0], columns, *array.shape[2:]))
+    return tuple(gathered)
+
+
 AGAIN: Mapping[type, Callable[[Any, Any], Any]] = MappingProxyType(
     {
         Rearrange: _rearrange,
@@ -159,5 +226,10 @@ AGAIN: Mapping[type, Callable[[Any, Any], Any]] = MappingProxyType(
         Slice: _slice,
         Cast: _cast,
         Fill: _fill,
+        Pad: _pad,
+        Unpad: _unpad,
+        BlockDiagonal: _block_diagonal,
+        DiagonalBlocks: _diagonal_blocks,
+        **COMPUTED,
     }
 )
