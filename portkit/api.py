@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from portkit.conversion import Converted, OutputOptions, convert_port
 from portkit.errors import PortkitError
 from portkit.planning import Plan
-from portkit.porting import Port, make_port, port_of
+from portkit.porting import Port, make_port
 from portkit.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -50,22 +50,24 @@ def default_output(port: Port) -> str:
 
 
 def verify(
-    artifact: str | Path,
+    target: str | Path,
     against: str | Path | None = None,
     *,
     mapping: str | Path | None = None,
     options: "Options | None" = None,
     progress: Progress = SILENT,
 ) -> "Verification":
-    """Prove a ported file against its source, found by provenance unless `against` names it.
+    """Prove a model against its source: a ported file, or any reference with weights.
 
+    A file's provenance names its source unless `against` does; for a reference it has to. Between
+    models of your own and without a `mapping`, the pairing is inferred, which the result says.
     Raise PortkitError where nothing can be found out; a failed comparison is a result.
     """
-    from portkit.verification import Options, verify_port
+    from portkit.verification import Options, verify_job
+    from portkit.verification.preparing import Asked, prepare_job
 
-    path = Path(artifact)
-    port = port_of(path, None if against is None else str(against), mapping)
-    return verify_port(port, path, options or Options(), progress)
+    asked = Asked(str(target), None if against is None else str(against), mapping)
+    return verify_job(prepare_job(asked, options or Options(), progress).job)
 
 
 def load(reference: str | Path) -> "torch.nn.Module":

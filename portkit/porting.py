@@ -1,32 +1,13 @@
-"""A port: a source, a target and the plan between them, found by name, route or provenance."""
+"""A port: a source, a target and the plan between them, found by name and route."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from portkit.endpoints import (
-    Endpoint,
-    FileWeights,
-    open_file,
-    open_weights,
-    resolve_source,
-    resolve_target,
-)
+from portkit.endpoints import Endpoint, open_weights, resolve_source, resolve_target
 from portkit.errors import PortkitError, Problems
-from portkit.formats.protocols import Reader
 from portkit.mapping import MAPPING_SUFFIXES, PortMap, invert, load_mapping
 from portkit.mapping.library import find_routes, shipped_mapping
 from portkit.planning import Ends, Plan, Step, compose_plans, make_plan
-from portkit.provenance import (
-    AppliedMapping,
-    Provenance,
-    SourceFile,
-    data_digest,
-    files_of,
-    header_digest,
-    read_provenance,
-)
-from portkit.references import parse_reference
 
 _NAMED = 3  # values beside the tensors that are named; the rest is counted
 
@@ -52,10 +33,8 @@ def make_port(
         return _planned(start, target, (portmap,), portmap.target)
     start = resolve_source(source, base)
     end = resolve_target(target, start)
-    routes = _routes(start, end)
-    ports = [_planned(start, target, route) for route in routes]
-    _refuse_disagreement(ports)
-    return ports[0]
+    routes = routes_between(start, end)
+    return settle(tuple(_planned(start, target, route) for route in routes))
 
 
 def _hint(portmap: PortMap, target: str) -> str:
@@ -66,7 +45,7 @@ def _hint(portmap: PortMap, target: str) -> str:
 def _leads_back(portmap: PortMap, start: Endpoint, target: str) -> bool:
     """Say whether a mapping has to be run backwards to get from here to there."""
     there = target.partition(":")[0] == portmap.source.partition(":")[0]
-    return there and not _fits(portmap.source, start) and _fits(portmap.target, start)
+    return there and not fits(portmap.source, start) and fits(portmap.target, start)
 
 
 def open_mapping(name: str | Path, base: Path = Path()) -> PortMap:
@@ -77,7 +56,8 @@ def open_mapping(name: str | Path, base: Path = Path()) -> PortMap:
     return replace(load_mapping(base / name), name=shown)
 
 
-def _routes(start: Endpoint, end: Endpoint) -> tuple[tuple[PortMap, ...], ...]:
+def routes_between(start: Endpoint, end: Endpoint) -> tuple[tuple[PortMap, ...], ...]:
+    """Return every way through the library between two models; raise PortkitError for none."""
     if start.reference.model == end.reference.model:
         made = f", ported from {start.provenance.source}" if start.provenance else ""
         what = f"is {end.reference.model} already{made}"
@@ -96,7 +76,11 @@ def _routes(start: Endpoint, end: Endpoint) -> tuple[tuple[PortMap, ...], ...]:
 
 
 def _planned(start: Endpoint, target: str, route: tuple[PortMap, ...], scheme: str = "") -> Port:
-    end = resolve_target(target, start, scheme)
+    return plan_route(start, resolve_target(target, start, scheme), route)
+
+
+def plan_route(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...]) -> Port:
+    """Plan a way through one mapping or several; raise PortkitError listing every misfit."""
     _refuse_mismatch(start, end, route)
     with open_weights(start) as reader:
         specs, ignored = reader.specs, reader.ignored
@@ -141,12 +125,12 @@ def _refuse_mismatch(start: Endpoint, end: Endpoint, route: tuple[PortMap, ...])
     """Refuse a mapping that is for other models, or that this source has been through already."""
     problems = Problems()
     first, last = route[0], route[-1]
-    if not _fits(first.source, start):
+    if not fits(first.source, start):
         made = start.provenance
         again = f" (ported from {made.source}): a second time would be wrong" if made else ""
         what = f"maps from {first.source}, but the source is {start.reference.model}{again}"
         problems.add(first.name, what, "" if made else _from_fix(start))
-    if not _fits(last.target, end):
+    if not fits(last.target, end):
         problems.add(last.name, f"maps to {last.target}, but the target is {end.reference.model}")
     arch = start.reference.arch
     if arch and start.scheme != "python" and not first.covers(arch):
@@ -164,19 +148,21 @@ def _from_fix(start: Endpoint) -> str:
     return f"write `from: {reference.scheme}:{reference.arch}`"
 
 
-def _fits(end: str, endpoint: Endpoint) -> bool:
+def fits(end: str, endpoint: Endpoint) -> bool:
     """Say whether a mapping's `from:` or `to:` means this endpoint."""
     scheme, _, arch = end.partition(":")
     return scheme == endpoint.scheme and arch in ("", endpoint.reference.arch)
 
 
-def _refuse_disagreement(ports: list[Port]) -> None:
+def settle(ports: tuple[Port, ...]) -> Port:
+    """Return the one port that all routes come to; raise PortkitError where they disagree."""
     first = ports[0]
     for other in ports[1:]:
         if _effect(first.plan) != _effect(other.plan):
             routes = " and ".join(" → ".join(port.plan.route) for port in (first, other))
             fix = "name the mapping to use with --mapping"
             raise PortkitError.at(str(first.source), f"routes {routes} disagree", fix)
+    return first
 
 
 def _effect(plan: Plan) -> dict[str, object]:
@@ -188,85 +174,3 @@ def _step_effect(step: Step) -> object:
     names = tuple(spec.name for spec in step.sources)
     permutation = step.permutation
     return names, step.target.form, permutation or tuple(map(str, step.ops))
-
-
-def port_of(artifact: Path, against: str | None = None, mapping: str | Path | None = None) -> Port:
-    """Return the port that made a file, from its provenance; raise PortkitError.
-
-    `against` names the source where provenance does not, or another one to compare with.
-    """
-    with open_file(FileWeights(artifact)) as reader:
-        provenance = read_provenance(reader.metadata, artifact)
-    if provenance is None:
-        return _port_without_provenance(artifact, against, mapping)
-    if mapping is not None:
-        route: tuple[PortMap, ...] = (open_mapping(mapping),)
-    else:
-        route = tuple(_reopened(applied, artifact) for applied in provenance.mappings)
-    start = (
-        resolve_source(against, scheme=route[0].source)
-        if against is not None
-        else _recorded_source(provenance, artifact, route[0].source)
-    )
-    return _planned(start, provenance.target, route, provenance.target)
-
-
-def _port_without_provenance(
-    artifact: Path, against: str | None, mapping: str | Path | None
-) -> Port:
-    if against is None:
-        fix = "name its source with --against"
-        raise PortkitError.at(artifact, "says nothing of where it came from", fix)
-    scheme = open_mapping(mapping).target if mapping is not None else ""
-    end = resolve_source(str(artifact), scheme=scheme)
-    return make_port(against, end.reference.model or scheme, mapping)
-
-
-def _reopened(applied: AppliedMapping, artifact: Path) -> PortMap:
-    if applied.name.endswith(MAPPING_SUFFIXES) and not (artifact.parent / applied.name).is_file():
-        what = f"its mapping is not at {applied.name}"
-        raise PortkitError.at(artifact, what, "name where it is now with --mapping")
-    portmap = open_mapping(applied.name, artifact.parent)
-    if portmap.digest != applied.digest:
-        what = f"its mapping {applied.name} changed since ({applied.digest[:19]}…)"
-        raise PortkitError.at(artifact, what, "convert again, or name a mapping with --mapping")
-    return invert(portmap) if applied.inverted else portmap
-
-
-def _recorded_source(provenance: Provenance, artifact: Path, scheme: str) -> Endpoint:
-    """Find the source that provenance names, and make sure it is still the same."""
-    recorded = provenance.file
-    if recorded is None or parse_reference(provenance.source).weights.startswith("demo:"):
-        return resolve_source(provenance.source, artifact.parent, scheme)
-    reference = parse_reference(provenance.source)
-    moved = Path(recorded.path)
-    prefix = reference.file[1]
-    located = f"{moved}#{prefix}" if prefix else str(moved)
-    path = artifact.parent / moved
-    if not path.is_file():
-        what = f"its source {provenance.source} is not at {moved} ({recorded.header[:19]}…)"
-        raise PortkitError.at(artifact, what, "name where it is now with --against")
-    with open_file(FileWeights(path, prefix)) as reader:
-        _refuse_changed(reader, recorded, artifact)
-    text = f"{reference.model}@{located}" if reference.model else located
-    return resolve_source(text, artifact.parent, scheme)
-
-
-def _refuse_changed(reader: Reader, recorded: SourceFile, artifact: Path) -> None:
-    changed = list(_changes(reader, recorded))
-    if changed:
-        what = f"its source {recorded.path} changed: {', '.join(changed)}"
-        raise PortkitError.at(artifact, what, "convert again, or name another with --against")
-
-
-def _changes(reader: Reader, recorded: SourceFile) -> Iterator[str]:
-    files, header = files_of(reader), header_digest(reader.specs)
-    size = sum(path.stat().st_size for path in files)
-    if size != recorded.size:
-        yield f"{recorded.size} bytes then, {size} now"
-    if header != recorded.header:
-        yield f"headers {recorded.header[:19]}… then, {header[:19]}… now"
-    elif recorded.data and size == recorded.size:
-        data = data_digest(files)
-        if data != recorded.data:
-            yield f"data {recorded.data[:19]}… then, {data[:19]}… now"

@@ -9,13 +9,14 @@ import pytest
 import portkit
 from portkit import formats
 from portkit.conversion import OutputOptions, convert_port
+from portkit.counterparts import port_of
 from portkit.endpoints import open_weights, resolve_source
 from portkit.errors import PortkitError
 from portkit.formats import as_array
 from portkit.formats.protocols import Layout
 from portkit.manifests import load_manifest
 from portkit.planning import compose_plans
-from portkit.porting import make_port, port_of
+from portkit.porting import make_port
 from portkit.provenance import read_provenance
 from portkit.random_weights import RandomReader
 from portkit.tensors import DType, TensorSpec

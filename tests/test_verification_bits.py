@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from portkit import formats
 from portkit.conversion import OutputOptions, convert_port
-from portkit.porting import make_port, port_of
+from portkit.counterparts import port_of
+from portkit.porting import make_port
 from portkit.progress import SILENT
 from portkit.tensors import DType, Extent, TensorSpec
 from portkit.verification import Options, Status, Verification, verify_port

@@ -20,6 +20,7 @@ from portkit.errors import PortkitError
 if TYPE_CHECKING:
     from portkit.conversion import Converted
     from portkit.porting import Port
+    from portkit.verification import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,12 @@ def command(
 ) -> int:
     """Port the weights of SRC to the model DST names: a head, such as conv-head, or a reference."""
     from portkit.api import default_output
+    from portkit.cli.proving import read_options
     from portkit.porting import make_port
 
     saying = _Saying(options["quiet"], options["as_json"])
-    if not options["verifies"]:
+    wanted = read_options(options) if options["verifies"] else None
+    if wanted is None:
         refuse_without_verify(options)
     port = make_port(source, target, mapping)
     path = Path(output if output is not None else default_output(port))
@@ -67,10 +70,10 @@ def command(
         _show_intention(port, path, saying)
         return 0
     converted = _convert(port, path, options)
-    if not options["verifies"]:
+    if wanted is None:
         _show_converted(port, converted, saying)
         return 0
-    return _show_verified(port, converted, options, saying)
+    return _show_verified(port, converted, wanted, options, saying)
 
 
 def _refuse_taken(path: Path) -> None:
@@ -131,17 +134,21 @@ def _say_written(converted: "Converted") -> None:
 
 
 def _show_verified(
-    port: "Port", converted: "Converted", options: dict[str, Any], saying: _Saying
+    port: "Port",
+    converted: "Converted",
+    wanted: "Options",
+    options: dict[str, Any],
+    saying: _Saying,
 ) -> int:
     from portkit.cli.bars import choose_progress
-    from portkit.cli.verify import read_options, say_verification, verdict_of
+    from portkit.cli.proving import keep_outputs, report, say_verification, verdict_of
     from portkit.verification import verify_port
 
     if saying.in_words:
         _say_written(converted)
-    wanted = read_options(options)
     progress = choose_progress(quiet=saying.quiet)
     verification = verify_port(port, converted.output, wanted, progress)
+    report({str(converted.output): verification}, options)
     if saying.as_json:
         from portkit.report.json import verification_as_dict
 
@@ -150,4 +157,5 @@ def _show_verified(
     elif saying.in_words:
         console.say()
         say_verification(verification)
+    keep_outputs(verification, options)
     return verdict_of(verification, wanted)

@@ -76,8 +76,8 @@ def _show(folder: Path, *, in_words: bool) -> Shown:
 def _port(source: str, target: str, output: Path, *, in_words: bool) -> "Verification":
     """Convert and verify one leg, saying what happens."""
     from portkit.cli.bars import choose_progress
+    from portkit.cli.proving import say_verification
     from portkit.cli.summary import describe_port
-    from portkit.cli.verify import say_verification
     from portkit.conversion import OutputOptions, convert_port
     from portkit.porting import make_port
     from portkit.verification import Options, verify_port

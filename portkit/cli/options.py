@@ -12,7 +12,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 _POWERS = "kmgt"
-_RUNGS = ("coverage", "bits", "structure", "outputs")
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
@@ -41,10 +40,12 @@ def read_rungs(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> tuple[str, ...]:
     """Read `coverage,bits`; nothing means every rung."""
+    from portkit.verification.results import RUNGS
+
     rungs = tuple(part.strip() for part in (text or "").split(",") if part.strip())
-    unknown = [rung for rung in rungs if rung not in _RUNGS]
+    unknown = [rung for rung in rungs if rung not in RUNGS]
     if unknown:
-        what = f"no rung is called {unknown[0]!r}, use some of: {', '.join(_RUNGS)}"
+        what = f"no rung is called {unknown[0]!r}, use some of: {', '.join(RUNGS)}"
         raise click.BadParameter(what, context, parameter)
     return rungs
 
@@ -75,11 +76,19 @@ _VERIFYING = (
         metavar="H[,W]",
         help="Pixels, for a model that portkit does not know.",
     ),
+    click.option("--device", default="cpu", metavar="cpu|cuda", help="Where models run."),
+    click.option(
+        "--save-outputs", metavar="FILE.npz", help="Keep raw outputs, for `verify --from`."
+    ),
 )
 
 
 def verifying_options(command: Command) -> Command:
     """Add the options that say what is verified, and when two results are alike."""
+    from portkit.cli.data_options import data_options
+    from portkit.cli.reporting import report_options
+
+    command = data_options(report_options(command))
     for option in reversed(_VERIFYING):
         command = option(command)
     return command
@@ -87,8 +96,23 @@ def verifying_options(command: Command) -> Command:
 
 def refuse_without_verify(options: Mapping[str, Any]) -> None:
     """Refuse options that would do nothing; raise PortkitError."""
-    names = ("atol", "rtol", "strict_atol", "because", "quick", "rungs", "input_size")
-    given = [name for name in names if options[name] not in (None, False, "", ())]
-    if given:
-        text = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    own = [parameter.opts[0] for parameter in _parameters() if _is_given(parameter, options)]
+    if own:
+        text = ", ".join(own)
         raise PortkitError.at("portkit convert", f"{text} say how to verify", "add --verify")
+
+
+def _parameters() -> list[click.Parameter]:
+    """Return the options that `verifying_options` adds."""
+
+    @verifying_options
+    @click.command("any")
+    def command() -> None:
+        """Carry the options."""
+
+    return command.params
+
+
+def _is_given(parameter: click.Parameter, options: Mapping[str, Any]) -> bool:
+    value = options.get(parameter.name or "")
+    return value not in (None, False, "", (), parameter.default)

@@ -2,7 +2,7 @@
 
 from portkit.mapping.inversion import invert, obstacles
 from portkit.mapping.library import load_library, mappings_folder
-from portkit.mapping.loading import MAPPING_SUFFIXES, load_mapping
+from portkit.mapping.loading import MAPPING_SUFFIXES, load_mapping, parse_mapping
 from portkit.mapping.rules import Drop, Init, Made, PortMap, Rule, Tie, Undo
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "load_mapping",
     "mappings_folder",
     "obstacles",
+    "parse_mapping",
 ]

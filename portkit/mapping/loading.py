@@ -1,6 +1,7 @@
 """Read one mapping file strictly: every unknown word is an error with its line."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,9 +33,15 @@ Form = Rule | Drop | Init | Tie
 
 
 def load_mapping(path: Path, name: str = "") -> PortMap:
-    """Read a mapping; raise PortkitError with all that is wrong, each with `file:line`."""
+    """Read a mapping file; raise PortkitError with all that is wrong, each with `file:line`."""
     shown = f"{name}.yaml" if name else str(path)
-    root = nodes.read_nodes(path, shown)
+    portmap = parse_mapping(nodes.read_text(path, shown), shown)
+    return replace(portmap, name=name or str(path), path=path, digest=_digest(path.read_bytes()))
+
+
+def parse_mapping(text: str, shown: str) -> PortMap:
+    """Read a mapping's text; raise PortkitError with all that is wrong, each with `shown:line`."""
+    root = nodes.read_nodes(text, shown)
     problems = Problems()
     with problems.collecting():
         nodes.entries_of(root, "a mapping", _TOP)
@@ -50,9 +57,9 @@ def load_mapping(path: Path, name: str = "") -> PortMap:
     archs = _archs(top, (source, target), shown, problems)
     problems.raise_if_any()
     return PortMap(
-        name=name or str(path),
-        path=path,
-        digest=_digest(path),
+        name=shown,
+        path=Path(shown),
+        digest=_digest(text.encode()),
         source=source,
         target=target,
         archs=archs,
@@ -64,10 +71,10 @@ def load_mapping(path: Path, name: str = "") -> PortMap:
     )
 
 
-def _digest(path: Path) -> str:
+def _digest(data: bytes) -> str:
     from blake3 import blake3
 
-    return f"blake3:{blake3(path.read_bytes()).hexdigest()}"
+    return f"blake3:{blake3(data).hexdigest()}"
 
 
 def _check_version(top: Mapping[str, Node], shown: str, problems: Problems) -> None:

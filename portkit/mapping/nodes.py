@@ -34,13 +34,12 @@ class Node:
         return isinstance(self.value, tuple)
 
 
-def read_nodes(path: Path, shown: str) -> Node:
+def read_nodes(text: str, shown: str) -> Node:
     """Read one YAML document; `shown` is how complaints name the file. Raise PortkitError."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        text = _read_text(path, shown)
         for token in yaml.scan(text, Loader=loader):
             if isinstance(token, yaml.AliasToken | yaml.AnchorToken | yaml.TagToken):
                 at = f"{shown}:{token.start_mark.line + 1}"
@@ -62,7 +61,8 @@ def read_nodes(path: Path, shown: str) -> Node:
     return root
 
 
-def _read_text(path: Path, shown: str) -> str:
+def read_text(path: Path, shown: str) -> str:
+    """Read a mapping file of a sensible size; raise PortkitError."""
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)

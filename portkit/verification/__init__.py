@@ -1,6 +1,6 @@
 """Prove a port, rung by rung, or say exactly where it fails."""
 
-from portkit.verification.ladder import verify_port
+from portkit.verification.ladder import verify_job, verify_port
 from portkit.verification.results import (
     RUNGS,
     Check,
@@ -19,5 +19,6 @@ __all__ = [
     "Status",
     "Tolerances",
     "Verification",
+    "verify_job",
     "verify_port",
 ]

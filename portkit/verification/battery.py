@@ -194,6 +194,14 @@ def make_batches(inputs: Inputs, *, quick: bool) -> tuple[Batch, ...]:
     )
 
 
+def sample(inputs: Inputs) -> "Array":
+    """Return two inputs of noise, of the first size."""
+    random = np.random.default_rng(_SEED)
+    if inputs.features:
+        return random.standard_normal((2, inputs.features), np.float32)
+    return np.stack([noise(random, inputs.channels, inputs.sizes[0]) for _ in range(2)])
+
+
 def make_trials(batches: tuple[Batch, ...], *, quick: bool) -> tuple[Trial, ...]:
     """Return what the port is tried with: every batch, one again, turned round, one input alone."""
     trials = [Trial(batch, batch) for batch in batches]
