@@ -1,0 +1,21 @@
+"""The catalogue of silent faults, and how each is put into a correct port."""
+
+from portkit.verification.faults.catalogue import FAULTS
+from portkit.verification.faults.controls import CONTROLS
+from portkit.verification.faults.entries import Control, Fault, PixelFault
+from portkit.verification.faults.injecting import Faulty, inject, inject_built, inject_into, share
+from portkit.verification.faults.pixels import PIXEL_FAULTS
+
+__all__ = [
+    "CONTROLS",
+    "FAULTS",
+    "PIXEL_FAULTS",
+    "Control",
+    "Fault",
+    "Faulty",
+    "PixelFault",
+    "inject",
+    "inject_built",
+    "inject_into",
+    "share",
+]

@@ -1,0 +1,78 @@
+"""Faults of how an image is prepared, made of a correct way to prepare it.
+
+A way to prepare takes `[H, W, 3]` uint8 and returns what the model takes, `[3, h, w]` normalised.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from portkit.verification.faults.entries import PixelFault, Preprocess
+
+if TYPE_CHECKING:
+    from portkit.formats.protocols import Array
+
+_MEAN = np.array((0.485, 0.456, 0.406), np.float32).reshape(-1, 1, 1)  # ImageNet's
+_STD = np.array((0.229, 0.224, 0.225), np.float32).reshape(-1, 1, 1)
+
+
+def _normalised(values: "Array") -> "Array":
+    made: Array = (values - _MEAN) / _STD
+    return made
+
+
+def _raw(values: "Array") -> "Array":
+    """Return the values in [0, 1] that were normalised."""
+    made: Array = values * _STD + _MEAN
+    return made
+
+
+def _unscaled(values: "Array") -> "Array":
+    made: Array = values * _STD
+    return made
+
+
+def _wide(values: "Array") -> "Array":
+    return _normalised(_raw(values) * np.float32(255))
+
+
+def _reversed(values: "Array") -> "Array":
+    return _normalised(_raw(values)[::-1].copy())
+
+
+def _constants_reversed(values: "Array") -> "Array":
+    made: Array = (_raw(values) - _MEAN[::-1]) / _STD[::-1]
+    return made
+
+
+def _coarse(image: "Array") -> "Array":
+    """Take every second pixel: a resize to half the size without antialiasing."""
+    return np.ascontiguousarray(image[::2, ::2])
+
+
+def _on_values(name: str, words: str, cause: str, work: "Preprocess") -> PixelFault:
+    return PixelFault(name, words, cause, lambda prepare: lambda image: work(prepare(image)))
+
+
+def _on_image(name: str, words: str, cause: str, work: "Preprocess") -> PixelFault:
+    return PixelFault(name, words, cause, lambda prepare: lambda image: prepare(work(image)))
+
+
+def _turned(image: "Array") -> "Array":
+    return np.ascontiguousarray(image.swapaxes(0, 1))
+
+
+PIXEL_FAULTS: tuple[PixelFault, ...] = (
+    _on_values("P01", "normalised twice", "normalised_twice", _normalised),
+    _on_values("P02", "not normalised", "not_normalised", _raw),
+    _on_values("P03", "mean subtracted, not divided by std", "std_missing", _unscaled),
+    _on_values("P04", "pixels of 0 to 255 instead of 0 to 1", "range_255", _wide),
+    _on_values("P05", "blue before red", "channels_reversed", _reversed),
+    _on_values("P06", "mean and std in the other order", "constants_reversed", _constants_reversed),
+    _on_values(
+        "P07", "crop shifted by a pixel", "crop_shifted", lambda values: np.roll(values, 1, -1)
+    ),
+    _on_values("P09", "mirrored", "mirrored", lambda values: values[..., ::-1].copy()),
+    _on_image("P11", "resized without antialiasing", "resize_filter", _coarse),
+    _on_image("P12", "height and width transposed", "image_transposed", _turned),
+)
