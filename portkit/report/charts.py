@@ -11,12 +11,12 @@ GATE = Tolerances().rho
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEFT, _TOP, _RIGHT = 56.0, 34.0, 24.0
 _PLOT = 240.0  # height of the layers' plot, in pixels
-_WIDTH = 900.0
+_WIDTH = 968.0  # of a page on a screen
 _NARROWEST, _WIDEST = 9.0, 64.0  # pixels from layer to layer
 _LEGIBLE = 14.0  # pixels from name to name
 _NAME = 26  # characters of a name under the axis
 _CHARACTER = 5.6  # pixels, as high as names stand
-_LEAST, _MOST = 1e-4, 1e9  # ρ beyond these is drawn at the edge
+_LEAST, _MOST = 1e-2, 1e9  # ρ beyond these is drawn at the edge
 _BAR, _BAR_PLOT = 30.0, 110.0
 
 

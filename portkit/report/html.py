@@ -57,8 +57,9 @@ def _title(files: list[tuple[str, Verdict, Any]]) -> str:
     if len(files) == 1:
         artifact, verdict, _ = files[0]
         return f"{verdict.words}: {artifact}"
-    good = sum(verdict.tone is not Tone.BAD for _, verdict, _ in files)
-    return f"{good} of {len(files)} files verified"
+    tones = [verdict.tone for _, verdict, _ in files]
+    partly = f", {tones.count(Tone.PARTLY)} in part" if Tone.PARTLY in tones else ""
+    return f"{tones.count(Tone.GOOD)} of {len(files)} files verified{partly}"
 
 
 def _environment() -> Environment:
