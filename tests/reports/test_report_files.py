@@ -11,6 +11,11 @@ from click.testing import CliRunner
 from portkit.cli.reporting import refuse_report_paths, report_options, write_reports
 from portkit.errors import PortkitError
 
+BOTH = """no/r.xml: cannot be written: there is no folder no
+  fix: make it first
+w.pth: holds something else than an earlier report
+  fix: name another file"""
+
 
 @pytest.fixture(autouse=True)
 def no_github(monkeypatch):
@@ -56,11 +61,7 @@ def test_nothing_is_written_unasked(folder, examples, capsys):
         ({"junit": "r.html"}, "r.html: holds something else than an earlier report"),
         ({"html": ""}, ".: is a folder"),
         ({"junit": "x", "html": "./x"}, "x: is named by --junit and by --html"),
-        (
-            {"junit": "no/r.xml", "html": "w.pth"},
-            "no/r.xml: cannot be written: there is no folder no\n  fix: make it first\n"
-            "w.pth: holds something else",
-        ),
+        ({"junit": "no/r.xml", "html": "w.pth"}, BOTH),
     ],
 )
 def test_files_that_cannot_be_written_are_refused(folder, examples, options, said):
