@@ -33,8 +33,8 @@ from portkit.references import parse_reference
 
 _ALIKE = """\
 portkit: 1
-from: {scheme}
-to: {scheme}
+from: {model}
+to: {model}
 rules:
   - map: "{{name:**}}"
 """
@@ -105,7 +105,8 @@ def _through(portmap: PortMap, target: str, source: str) -> Port:
 
 def port_alike(start: Endpoint, end: Endpoint) -> Port:
     """Plan between two weights of one model: every tensor is its namesake."""
-    portmap = parse_mapping(_ALIKE.format(scheme=start.scheme), "one model, same names")
+    model = f"{start.scheme}:{start.reference.arch}"
+    portmap = parse_mapping(_ALIKE.format(model=model), "one model, same names")
     return port_through(portmap, start, end)
 
 

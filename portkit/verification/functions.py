@@ -11,6 +11,7 @@ from portkit.errors import PortkitError
 from portkit.runners.devices import fixed_arithmetic, refuse_device
 from portkit.verification.battery import (
     Batch,
+    Inputs,
     Trial,
     choose_sizes,
     count_forwards,
@@ -23,6 +24,7 @@ from portkit.verification.battery import (
 )
 from portkit.verification.dense import check_dense, find_head, find_map, not_dense
 from portkit.verification.forcing import Trace, force_source, force_target, record_trace
+from portkit.verification.images import Images, compare_on_images, open_images
 from portkit.verification.jobs import Job
 from portkit.verification.judging import FOLDED, STRUCTURE, WITHOUT_EXACT
 from portkit.verification.layers import blame_precision, check_layers, check_layers_exactly
@@ -52,6 +54,7 @@ class Stage:
     larger: Batch | None  # for score maps; None for models that take no images
     trace: Trace  # the source's run on the last of the exact ones
     gate: float  # in float64, a share of the largest value
+    images: Images | None  # for the rungs that look at them
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -62,6 +65,7 @@ class Stage:
 class _Fed:
     """What the models of a job are fed."""
 
+    inputs: Inputs
     batches: tuple[Batch, ...]
     larger: Batch | None
 
@@ -133,7 +137,14 @@ def _set(job: Job) -> Stage:
         larger=fed.larger,
         trace=trace,
         gate=WITHOUT_EXACT if pair.inexact else gate,
+        images=open_images(job, fed.inputs, _count_classes(trace)),
     )
+
+
+def _count_classes(trace: Trace) -> int:
+    """Return how many classes a source answers, 0 where that is not what it does."""
+    shapes = [value.shape for value in trace.outputs.values()]
+    return shapes[0][1] if len(shapes) == 1 and len(shapes[0]) in (2, 4) else 0
 
 
 def _feed(job: Job, pair: Pair) -> _Fed:
@@ -148,7 +159,7 @@ def _feed(job: Job, pair: Pair) -> _Fed:
     forwards = count_forwards(make_batches(inputs, quick=quick), sizes, job.running, quick=quick)
     job.progress.start("running models", forwards, "inputs")
     if inputs.features:
-        return _Fed(make_batches(inputs, quick=quick), None)
+        return _Fed(inputs, make_batches(inputs, quick=quick), None)
     random = np.random.default_rng(1)
     taken = [
         size
@@ -157,7 +168,8 @@ def _feed(job: Job, pair: Pair) -> _Fed:
         or _takes(pair, Batch("noise", noise(random, inputs.channels, size)[None]))
     ]
     larger = Batch("noise", noise(random, inputs.channels, larger_size(sizes))[None])
-    return _Fed(make_batches(replace(inputs, sizes=tuple(taken)), quick=quick), larger)
+    inputs = replace(inputs, sizes=tuple(taken))
+    return _Fed(inputs, make_batches(inputs, quick=quick), larger)
 
 
 def _takes(pair: Pair, batch: Batch) -> bool:
@@ -237,10 +249,16 @@ def _compare_as_deployed(stage: Stage) -> Iterator[RungResult]:
         pair.target.round()
         for batch in stage.batches:
             pair.source.answer(batch, torch.float64)
+    piped = stage.images.batch if stage.images and "pipeline" in stage.wanted else None
+    if piped is not None and not pair.inexact:
+        pair.source.answer(piped, torch.float64)
     if "layers" in stage.wanted:
         yield _compare_layers(stage)
     if "outputs" in stage.wanted:
         yield check_outputs(pair, stage.trials, options.tolerances)
+    if stage.images is not None:
+        answered = stage.batches if "outputs" in stage.wanted else stage.exact
+        yield from compare_on_images(stage.job, pair, stage.images, answered)
 
 
 def _compare_layers(stage: Stage) -> RungResult:
