@@ -9,6 +9,7 @@ import yaml
 
 from portkit.errors import PortkitError
 from portkit.mapping import invert, load_library, load_mapping, mappings_folder, obstacles
+from portkit.mapping.facts import resolve_facts, turn_facts
 from portkit.mapping.library import find_routes, shipped_mapping
 from portkit.mapping.shapes import ShapeError, parse_shape
 
@@ -18,9 +19,9 @@ SCHEMA = json.loads((mappings_folder() / "portkit-mapping.schema.json").read_tex
 # Broken in ways that a schema cannot say: YAML itself, patterns, references between words.
 BEYOND_SCHEMA = {
     "alias", "empty", "fact_without_number", "fold_over_padding", "hole_on_one_side",
-    "misspelt_hole", "python_tag", "rearrange_reduces", "repeated_key", "shape_symbol_alone",
-    "sizes_backwards", "tab_indent", "table_repeats_value", "two_arrows", "two_documents",
-    "where_without_hole",
+    "input_that_cannot_be", "mean_without_channels", "misspelt_hole", "python_tag",
+    "rearrange_reduces", "repeated_key", "shape_symbol_alone", "sizes_backwards", "tab_indent",
+    "table_repeats_value", "two_arrows", "two_documents", "where_without_hole",
 }  # fmt: skip
 
 ONE_WAY = {"vgg/bn-folded"}  # what they compute cannot be undone
@@ -76,6 +77,18 @@ def test_every_shipped_mapping_follows_the_schema_and_can_be_inverted_or_says_wh
             assert (twice.takes, twice.gives, twice.ops) == (rule.takes, rule.gives, rule.ops)
             assert (twice.shape, twice.limits) == (rule.shape, rule.limits)
         assert not again.inverted
+
+
+def test_what_is_said_of_one_side_is_said_of_the_other_on_the_way_back():
+    facts = load_mapping(CASES / "good" / "one_of_each.yaml", "m").facts
+    turned = turn_facts(facts)
+    assert turned["flatten"] == {"source": "c h w", "target": "h w c"}
+    assert turned["labels"] == {"count": "num_classes", "source": "torchvision", "target": "caffe"}
+    assert turned["heads"] == {"source": (), "target": ("aux1", "aux2")}
+    assert turned["eval_only"] == facts["eval_only"] == ("Dropout", "StochasticDepth")
+    assert turn_facts(turned) == facts
+    assert resolve_facts(facts, {"num_classes": 7, "pooled": 7})["labels"]["count"] == 7
+    assert "count" not in resolve_facts(facts, {"pooled": 7})["labels"]
 
 
 def test_a_mapping_that_loses_something_refuses_to_be_inverted():

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from portkit.errors import PortkitError, Problem, Problems
+from portkit.mapping.facts import turn_facts
 from portkit.mapping.rules import Drop, Init, Made, PortMap, Rule
 from portkit.ops import Kind
 
@@ -55,6 +56,7 @@ def invert(portmap: PortMap) -> PortMap:
         ),
         inits=tuple(init for rule in portmap.rules for init in _inits(rule))
         + tuple(_remade(drop) for drop in portmap.drops),
+        facts=turn_facts(portmap.facts),
         inverted=not portmap.inverted,
     )
 

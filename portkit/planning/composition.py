@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from portkit.errors import Problems
+from portkit.mapping.facts import SIDED, join_sided
 from portkit.planning.blindness import mark_blind
 from portkit.planning.steps import Dropped, Plan, Step
 
@@ -49,13 +50,22 @@ def _trace(drop: Dropped, earlier: Mapping[str, Step]) -> list[Dropped]:
 def _join_facts(
     first: Mapping[str, Any], second: Mapping[str, Any], problems: Problems
 ) -> dict[str, Any]:
-    facts = {**first, **second}
-    for name in sorted(first.keys() & second.keys()):
+    facts = {name: fact for name, fact in {**first, **second}.items() if name not in SIDED}
+    for name in SIDED:
+        try:
+            joined = join_sided(first.get(name), second.get(name))
+        except ValueError:
+            problems.add("facts", f"the route's mappings disagree on {name}")
+        else:
+            facts.update({name: joined} if joined else {})
+    for name in sorted(first.keys() & second.keys() - set(SIDED)):
         if name == "valid_sizes":
             facts[name] = {
                 axis: (max(low, second[name][axis][0]), min(high, second[name][axis][1]))
                 for axis, (low, high) in first[name].items()
             }
+        elif name == "eval_only":
+            facts[name] = tuple(dict.fromkeys((*first[name], *second[name])))
         elif first[name] != second[name]:
             problems.add("facts", f"the route's mappings disagree on {name}")
     return facts

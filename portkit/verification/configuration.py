@@ -1,7 +1,7 @@
 """What tensors do not say: epsilons, strides, padding, pooling, activations of both models."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -9,30 +9,71 @@ from typing import Any
 from torch import nn
 
 from portkit.planning import Plan
-from portkit.verification.cuts import find_cuts
-from portkit.verification.results import Check
+from portkit.verification.cuts import Cut, find_cuts
+from portkit.verification.facts import check_facts, idle_facts
+from portkit.verification.results import Check, Diagnosis
+from portkit.verification.settings import (
+    BATCH_NORMS,
+    CONVOLUTIONS,
+    POOLS,
+    TRANSPOSED,
+    Modules,
+    check_settings,
+    differing,
+    layers_of,
+    listed,
+    settings_of,
+)
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+_ADAPTIVE = (
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
 _ACTIVATIONS = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Hardswish, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softmax, nn.LogSoftmax,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign,
+    nn.LogSigmoid, nn.Threshold, nn.GLU,
+)  # fmt: skip
+_SOFTMAX = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
+_RESIZES = (nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle)
+_PADS = (
+    nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d,
+    nn.ReplicationPad1d, nn.ReplicationPad2d,
 )  # fmt: skip
 # Layers without tensors, by family: within one, another class is a difference like any other.
 FAMILIES: Mapping[str, tuple[type[nn.Module], ...]] = MappingProxyType(
-    {"pooling": _POOLS, "activation": _ACTIVATIONS, "lrn": (nn.LocalResponseNorm,)}
+    {
+        "pooling": POOLS,
+        "adaptive pooling": _ADAPTIVE,
+        "activation": _ACTIVATIONS,
+        "softmax": _SOFTMAX,
+        "lrn": (nn.LocalResponseNorm,),
+        "resizing": _RESIZES,
+        "padding": _PADS,
+    }
 )
 # Attributes that change what a layer computes.
 ATTRIBUTES = (
     "kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad",
     "divisor_override", "size", "alpha", "beta", "k", "negative_slope", "approximate", "dim",
+    "output_size", "scale_factor", "mode", "align_corners", "upscale_factor", "downscale_factor",
+    "min_val", "max_val", "threshold", "lambd", "value",
 )  # fmt: skip
 _OF_CONVOLUTIONS = ("stride", "padding", "dilation", "groups", "padding_mode")
-_OF_NORMS = ("eps", "track_running_stats")
-
-Modules = tuple[nn.Module, nn.Module]  # source and target
-Layer = tuple[str, nn.Module]  # with its name
+_OF_BATCH_NORMS = ("eps", "track_running_stats")
+# Other layers with tensors, and what changes what they compute; a momentum only trains.
+_OF_OTHERS: tuple[tuple[tuple[type[nn.Module], ...], tuple[str, ...]], ...] = (
+    (TRANSPOSED, (*_OF_CONVOLUTIONS, "output_padding")),
+    ((nn.GroupNorm,), ("eps", "num_groups")),
+    ((nn.LayerNorm, nn.RMSNorm), ("eps", "normalized_shape")),
+    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), ("eps", "track_running_stats")),
+    ((nn.Embedding,), ("max_norm", "norm_type")),
+    (
+        (nn.MultiheadAttention,),
+        ("num_heads", "batch_first", "add_zero_attn"),
+    ),
+    ((nn.LSTM, nn.GRU, nn.RNN), ("num_layers", "batch_first", "bidirectional", "mode")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,74 +86,44 @@ class Compared:
 
 def compare_configurations(plan: Plan, modules: Modules) -> Compared:
     """Compare both models' settings: what the mapping states, layer by layer, mode by mode."""
-    notes: list[str] = []
-    checks = [*_check_facts(plan.facts, modules), *_check_owners(plan, modules)]
+    notes = list(idle_facts(plan, modules))
+    checks = [*check_facts(plan, *modules), *_check_owners(find_cuts(plan), modules)]
     for family, kinds in FAMILIES.items():
         checks += _check_family(family, kinds, modules, notes)
     checks += _check_modes(modules)
     return Compared(tuple(checks), tuple(notes))
 
 
-def _layers(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[Layer]:
-    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kinds)]
-
-
-def _check_facts(facts: Mapping[str, Any], modules: Modules) -> Iterator[Check]:
-    """Hold what the mapping states against both models, where they have such layers."""
-    for fact, (kinds, read) in _FACTS.items():
-        if fact not in facts:
-            continue
-        stated = read(facts[fact])
-        for side, module in zip(("source", "target"), modules, strict=True):
-            for name, layer in _layers(module, kinds):
-                found = _settings(layer, tuple(stated))
-                differs = _difference(stated, found)
-                what = f"{fact} of {side} {name or 'model'}: {_listed(found)}"
-                if differs:
-                    what += f", the mapping states {_listed(stated)}"
-                yield Check(name, passed=not differs, what=what)
-
-
-# Fact → the layers that it is about, and what it says of them.
-_FACTS: Mapping[str, tuple[tuple[type[nn.Module], ...], Callable[[Any], dict[str, Any]]]] = (
-    MappingProxyType(
-        {
-            "batchnorm_eps": (_NORMS, lambda fact: {"eps": fact}),
-            "lrn": ((nn.LocalResponseNorm,), dict),
-            "padding": (_CONVOLUTIONS, lambda fact: {"padding_mode": fact}),
-            "pooling": (_POOLS, dict),
-        }
-    )
-)
-
-
-def _check_owners(plan: Plan, modules: Modules) -> Iterator[Check]:
+def _check_owners(cuts: tuple[Cut, ...], modules: Modules) -> Iterator[Check]:
     """Compare the layers whose tensors the plan pairs."""
     source, target = (dict(module.named_modules()) for module in modules)
-    for cut in find_cuts(plan):
+    for cut in cuts:
         one, other = cut.enter, cut.target
         if one not in source or other not in target:
             continue
         ours, theirs = source[one], target[other]
         wanted = _expected(ours, theirs)
         if wanted:
-            found = _settings(theirs, tuple(wanted))
-            differs = _difference(wanted, found)
-            what = f"{type(theirs).__name__} {_listed(found)}"
+            found = settings_of(theirs, tuple(wanted))
+            differs = differing(wanted, found)
+            what = f"{type(theirs).__name__} {listed(found)}"
             if differs:
-                what = f"{_listed(found, differs)}, source {one} has {_listed(wanted, differs)}"
-            yield Check(other, passed=not differs, what=what)
+                what = f"{listed(found, differs)}, source {one} has {listed(wanted, differs)}"
+            yield check_settings(other, what, differs, theirs)
 
 
 def _expected(ours: nn.Module, theirs: nn.Module) -> dict[str, Any]:
     """Return the settings that the target's layer must have."""
-    if isinstance(ours, _CONVOLUTIONS) and isinstance(theirs, _CONVOLUTIONS):
+    if isinstance(ours, CONVOLUTIONS) and isinstance(theirs, CONVOLUTIONS):
         alike = ours.weight.shape == theirs.weight.shape
-        return _settings(ours, _OF_CONVOLUTIONS) if alike else {}
-    if isinstance(ours, nn.Linear) and isinstance(theirs, _CONVOLUTIONS):
+        return settings_of(ours, _OF_CONVOLUTIONS) if alike else {}
+    if isinstance(ours, nn.Linear) and isinstance(theirs, CONVOLUTIONS):
         return {"padding": 0, "dilation": 1, "groups": 1}
-    if isinstance(ours, _NORMS) and isinstance(theirs, _NORMS):
-        return _settings(ours, _OF_NORMS)
+    if isinstance(ours, BATCH_NORMS) and isinstance(theirs, BATCH_NORMS):
+        return settings_of(ours, _OF_BATCH_NORMS)
+    for kinds, names in _OF_OTHERS:
+        if isinstance(ours, kinds) and isinstance(theirs, kinds):
+            return settings_of(ours, names)
     return {}
 
 
@@ -123,47 +134,47 @@ def _check_family(
 
     Layers that are used more than once, or written as function calls, cannot be paired like this.
     """
-    ours, theirs = (_layers(module, kinds) for module in modules)
+    ours, theirs = (layers_of(module, kinds) for module in modules)
     if len(ours) != len(theirs):
         words = f"{len(ours)} {family} layers in the source, {len(theirs)} in the target"
         notes.append(f"{words}: not compared one by one")
         return
     texts = [[_describe(layer) for _, layer in side] for side in (ours, theirs)]
     same = Counter(texts[0]) == Counter(texts[1])
-    for (one, _), (other, _), want, got in zip(ours, theirs, *texts, strict=True):
-        ok = same or want == got
-        what = got if ok else f"{got}, source {one} is {want}"
-        yield Check(other, passed=ok, what=what)
+    for (one, first), (other, layer), want, got in zip(ours, theirs, *texts, strict=True):
+        if same or want == got:
+            yield Check(other, passed=True, what=got)
+            continue
+        what = f"{got}, source {one} is {want}"
+        if type(first) is not type(layer):
+            cause = "activation_changed" if family == "activation" else ""
+            diagnosis = Diagnosis(cause, what) if cause else None
+            yield Check(other, passed=False, what=what, diagnosis=diagnosis)
+            continue
+        differs = differing(settings_of(first, ATTRIBUTES), settings_of(layer, ATTRIBUTES))
+        yield check_settings(other, what, differs, layer)
 
 
 def _describe(layer: nn.Module) -> str:
-    settings = _settings(layer, ATTRIBUTES)
-    return f"{type(layer).__name__}({_listed(settings)})"
+    settings = settings_of(layer, ATTRIBUTES)
+    return f"{type(layer).__name__}({listed(settings)})"
 
 
 def _check_modes(modules: Modules) -> Iterator[Check]:
     """Find what stays in training mode in a model that was put into eval mode."""
     for side, module in zip(("source", "target"), modules, strict=True):
-        training = [name or "the model" for name, layer in module.named_modules() if layer.training]
+        training = [(name, layer) for name, layer in module.named_modules() if layer.training]
         yield Check(f"{side} mode", passed=not training, what=f"all of the {side} in eval mode")
-        for name in training:
-            yield Check(name, passed=False, what=f"{side} layer in training mode")
+        for name, layer in training:
+            what = f"{side} layer in training mode"
+            cause = _cause_of_training(layer)
+            diagnosis = (
+                Diagnosis(cause, f"{type(layer).__name__}.training is set") if cause else None
+            )
+            yield Check(name or "the model", passed=False, what=what, diagnosis=diagnosis)
 
 
-def _settings(layer: nn.Module, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return a layer's settings, 2 and (2, 2) written alike."""
-    found = {name: getattr(layer, name) for name in names if hasattr(layer, name)}
-    return {name: _plain(value) for name, value in found.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
-
-
-def _difference(want: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(name for name in want if name in got and want[name] != got[name])
-
-
-def _listed(settings: Mapping[str, Any], only: tuple[str, ...] = ()) -> str:
-    chosen = {name: value for name, value in settings.items() if not only or name in only}
-    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "as its class has it"
+def _cause_of_training(layer: nn.Module) -> str:
+    if isinstance(layer, BATCH_NORMS):
+        return "batchnorm_train_mode"
+    return "dropout_active" if "Drop" in type(layer).__name__ else ""
