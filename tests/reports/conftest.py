@@ -203,6 +203,20 @@ def examples():
         hurt=HURT,
         hostile=HOSTILE,
         error=ERROR,
+        all_hurt={
+            HOSTILE: HURT,
+            f"1{HOSTILE}": PortkitError.at(HOSTILE, HOSTILE, HOSTILE),
+            f"2{HOSTILE}": Verification(HOSTILE, HOSTILE, HOSTILE, ()),
+            f"3{HOSTILE}": Verification(
+                HOSTILE,
+                HOSTILE,
+                HOSTILE,
+                (
+                    RungResult(HOSTILE, Status.NOT_CHECKED, HOSTILE),
+                    RungResult(HOSTILE, Status.FAILED, HOSTILE),
+                ),
+            ),
+        },
         all={
             "net.safetensors": PASSED,
             "broken.safetensors": FAILED,

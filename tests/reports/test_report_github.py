@@ -65,7 +65,7 @@ def test_no_name_ends_a_command(examples):
         f"::error title=portkit bits%3A {properties},file={properties}::"
         "a%250A,file=b:c%0A::error::x: a%250A,file=b:c%0A::error::x"
     )
-    for line in annotations({examples.hostile: examples.hurt}):
+    for line in annotations(examples.all_hurt):
         assert line.isprintable()
 
 
@@ -109,17 +109,27 @@ def test_a_summary_begins_with_the_verdict(examples, result, line):
 
 
 def test_names_are_no_markup_in_a_summary(examples):
-    text = job_summary({examples.hostile: examples.hurt})
+    text = job_summary(examples.all_hurt)
     assert "<script" not in text
     assert r"""x&lt;script&gt;alert(1)&lt;/script&gt;'"&amp;\]\]&gt;\|\`\*\_%,:<br>""" in text
     assert not re.search(r"^::", text, re.MULTILINE)
     assert not {"\x1b", "\x00", "\u202e"} & set(text)
+    assert not re.search(r"(?<!\\)[`*]_", text)
 
 
 def test_long_lists_are_cut_and_counted():
     text = job_summary({"a": failing(25)})
     assert text.count("| differs |") == 20
     assert "\nand 5 more\n" in text
+
+
+def test_many_flips_are_cut_and_counted(examples):
+    flip = examples.passed.rungs[-1].flips[0]
+    flips = tuple(dataclasses.replace(flip, name=f"n{at}") for at in range(23))
+    rung = RungResult("decisions", Status.PASSED, "", flips=flips)
+    text = job_summary({"a": Verification("a", "s", "t", (rung,))})
+    assert text.count("| shirt | coat |") == 20
+    assert "\nand 3 more\n" in text
 
 
 def test_a_summary_fits_what_github_takes(examples):

@@ -85,7 +85,7 @@ def test_a_page_needs_nothing_else(everything):
 
 
 def test_names_are_text(examples):
-    text = html_of({examples.hostile: examples.hurt}, Tolerances(because=examples.hostile))
+    text = html_of(examples.all_hurt, Tolerances(because=examples.hostile))
     assert "<script" not in text
     assert not {"\x1b", "\x00", "\u202e", "\ud800"} & set(text)
     text.encode()
@@ -193,6 +193,7 @@ def test_a_curve_is_logarithmic_and_failures_are_marked():
     assert chart.points[3].title == "l3: ρ 1.0e+06, FAILED"
     labels = {level.label: level.at for level in chart.levels}
     assert labels["1"] == ys[0]
+    assert layout_layers([check("l", 8.0)]).levels[0].label == "0.1"
     assert GATE == 8
 
 
@@ -205,8 +206,14 @@ def test_points_and_names_stay_within_the_chart(count):
     assert xs[-1] < chart.right <= chart.width
     gaps = [b.at - a.at for a, b in zip(chart.names, chart.names[1:], strict=False)]
     assert min(gaps, default=99) >= 14
-    assert max(len(name.label) for name in chart.names) <= 26
+    assert chart.names[0].label == "a.longlonglo…onglong.0 → b"
+    assert chart.height >= chart.bottom + 5 * len(chart.names[0].label)
     assert all(point.is_span for point in chart.points)
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 968), (20, 968), (98, 968), (200, 1880)])
+def test_a_chart_fits_a_page_until_points_would_touch(count, width):
+    assert layout_layers([check("l", 1.0)] * count).width == pytest.approx(width)
 
 
 def test_without_layers_there_is_no_curve():
@@ -224,6 +231,13 @@ def test_bars_stand_for_decades_and_zeros():
     heights = [bar.height for bar in chart.bars]
     assert heights[0] == pytest.approx(heights[1] / 2)
     assert heights[2] == 0
+    assert max(heights) == pytest.approx(110)
+    assert min(bar.y for bar in chart.bars) >= 20
+    assert chart.bars[0].x >= 0
+    gaps = [b.x - a.x - chart.bar for a, b in zip(chart.bars, chart.bars[1:], strict=False)]
+    assert gaps == [6, 6]
+    assert chart.bars[-1].x + chart.bar <= chart.width
+    assert chart.height >= chart.bottom + 20
     assert all(bar.y + bar.height == pytest.approx(chart.bottom) for bar in chart.bars)
     assert layout_histogram(Histogram((), (), 0)).bars[0].height == 0
 

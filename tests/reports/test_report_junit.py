@@ -140,7 +140,7 @@ def test_what_was_not_checked_and_where_it_ran_are_properties(examples):
 
 
 def test_characters_that_xml_forbids_are_shown(examples):
-    document = junit_of({examples.hostile: examples.hurt}).decode()
+    document = junit_of(examples.all_hurt).decode()
     assert not re.search("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]", document)
     case = ET.fromstring(document.encode()).find("testsuite/testcase")
     assert case.get("name").startswith("""x<script>alert(1)</script>'"&]]>|`*_%,:\\x0a::error""")

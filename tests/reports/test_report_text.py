@@ -95,7 +95,8 @@ def test_what_failed_below_the_gate_was_compared_in_float64():
     high = Check("h", passed=True, what="", numbers={"rho": 9.0})
     assert gate_in_words([low], 8) == "8, the gate in float32; compared in float64"
     assert gate_in_words([high], 8) == "8, the gate in float32; compared in float64"
-    assert gate_in_words([], 8) == "gate 8"
+    even = Check("e", passed=True, what="", numbers={"rho": 8.0})
+    assert gate_in_words([even], 8) == "gate 8"
 
 
 def test_no_number_is_drawn_as_the_worst():
@@ -105,6 +106,16 @@ def test_no_number_is_drawn_as_the_worst():
     )
     assert found["n"].count("█") == 32
     assert found["n"].endswith("∞  FAIL")
+
+
+def test_the_gate_stands_within_the_bars_wherever_the_layers_are():
+    for rho in (1e-3, 1.0, 8.0, 1e9):
+        one = Check("l", passed=rho <= 8, what="", numbers={"rho": rho})
+        rung = RungResult("layers", Status.PASSED, "", (one,))
+        row = bars(printed(Verification("a", "s", "t", (rung,))))["l"]
+        bar = row.removeprefix("l  ")[:33]
+        assert 0 < bar.index("│") < 32
+        assert bar.count("█") >= 1
 
 
 def test_flips_say_both_answers_and_whether_it_was_a_tie(examples):
