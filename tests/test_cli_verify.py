@@ -87,5 +87,8 @@ def test_convert_verifies_at_once_when_asked(run):
         "coverage",
         "bits",
         "structure",
+        "dense",
+        "layers",
         "outputs",
+        "pipeline",
     ]

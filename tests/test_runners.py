@@ -14,7 +14,9 @@ from portkit.endpoints import Endpoint, FileWeights, open_weights, resolve_sourc
 from portkit.errors import PortkitError
 from portkit.formats import as_array
 from portkit.porting import make_port
-from portkit.runners.torch import build_module, load_module, recorded, run_module
+from portkit.runners.casts import CastWatch
+from portkit.runners.torch import build_module, load_module, run_module
+from portkit.runners.tracing import recorded, watched
 
 SIZES = "(in_channels=2, num_classes=7, width=0.0625, hidden=24, pooled=3)"
 SOURCE = f"fc-head:vgg11_bn{SIZES}@random"
@@ -153,7 +155,49 @@ def test_submodules_are_recorded_before_they_are_overwritten():
     values = np.array([[1.0, -2.0]], np.float32)
     with recorded(net, ["0", "1"]) as seen:
         answer = run_module(net, values)["output"]
-    np.testing.assert_array_equal(seen["0"].given, values)
-    np.testing.assert_array_equal(seen["1"].given, seen["0"].answered)
-    np.testing.assert_array_equal(seen["1"].answered, answer)
-    assert (seen["0"].answered < 0).any() or (answer == seen["0"].answered).all()
+    np.testing.assert_array_equal(seen["0", 0].given, values)
+    np.testing.assert_array_equal(seen["1", 0].given, seen["0", 0].answered)
+    np.testing.assert_array_equal(seen["1", 0].answered, answer)
+    assert (seen["0", 0].answered < 0).any() or (answer == seen["0", 0].answered.numpy()).all()
+
+
+def test_calls_are_counted_and_come_in_the_order_in_which_they_begin():
+    net = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Tanh())
+    twice = nn.Sequential(net, net)
+    with recorded(twice, ["0", "0.0", "0.1"]) as seen:
+        run_module(twice, np.ones((1, 2), np.float32))
+    assert list(seen) == [
+        ("0", 0), ("0.0", 0), ("0.1", 0), ("0", 1), ("0.0", 1), ("0.1", 1),
+    ]  # fmt: skip
+    assert not np.array_equal(seen["0", 0].given, seen["0", 1].given)
+
+
+def test_what_a_layer_is_given_and_passes_on_can_be_replaced():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    met = []
+
+    def before(key, tensor):
+        met.append((key, tensor.clone()))
+        return tensor * 0 if key[0] == "0" else None
+
+    def after(key, tensor):
+        return tensor + 5 if key[0] == "0" else None
+
+    with watched(net, ["0", "1"], before, after):
+        run_module(net, np.ones((1, 2), np.float32))
+    assert [key for key, _ in met] == [("0", 0), ("1", 0)]
+    np.testing.assert_allclose(met[1][1], net[0].bias.detach()[None] + 5)
+    plain = run_module(net, np.ones((1, 2), np.float32))["output"]
+    np.testing.assert_allclose(plain, net(torch.ones(1, 2)).detach())
+
+
+class Rounding(nn.Linear):
+    def forward(self, values):
+        return super().forward(values.float().to(values.dtype))
+
+
+@pytest.mark.parametrize(("layer", "casts"), [(Rounding(2, 2), True), (nn.Linear(2, 2), False)])
+def test_a_model_that_rounds_on_its_way_is_noticed(layer, casts):
+    with torch.inference_mode(), CastWatch() as watch:
+        layer.double()(torch.ones(3, 2, dtype=torch.float64))
+    assert bool(watch.found) is casts

@@ -8,11 +8,11 @@ from portkit.verification import Options, Tolerances
 from portkit.verification.comparing import pair_outputs
 from portkit.verification.jobs import refuse_options
 from portkit.verification.judging import (
-    Evidence,
     judge_output,
     judge_structure,
     noise_share,
 )
+from portkit.verification.results import Evidence
 
 EXACT = np.array([[1.0, -2.0, 3.0], [0.5, 0.25, -4.0]])
 NOISE = 1.1e-5

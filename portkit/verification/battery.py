@@ -225,7 +225,9 @@ def count_forwards(
     tried = _count(trial.given for trial in make_trials(batches, quick=quick))
     known = few + traced + 2 * (len(sizes.tried) - sizes.certain)
     structure = few if "structure" in running else 0
-    dense = 0 if structure or "dense" not in running else traced
+    dense = 0
+    if "dense" in running and batches[0].size:  # both models on a larger image
+        dense = 2 + (0 if structure else traced)
     layers = 2 * traced if "layers" in running else 0
     outputs = (every - few) + every + tried if "outputs" in running else 0
     return known + structure + dense + layers + outputs

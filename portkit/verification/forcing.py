@@ -7,7 +7,7 @@ source's answer is passed on. So every independent fault is seen, and nothing do
 blamed for it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,14 @@ class Unit:
 Units = dict[str, Unit]
 
 
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """What a pass found out, and the layers that it did not meet: parts of the spans, then."""
+
+    units: Units
+    unmet: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class _Pass:
     """One forced pass under way."""
@@ -111,7 +119,7 @@ def record_trace(pair: Pair, batch: Batch, plan: Plan, dtype: torch.dtype) -> Tr
     return Trace(batch, tuple(called), calls, outputs)
 
 
-def force_source(pair: Pair, trace: Trace, dtype: torch.dtype) -> Units:
+def force_source(pair: Pair, trace: Trace, dtype: torch.dtype) -> Forced:
     """Feed the source its own record in another precision: its rounding error, layer by layer."""
     module = pair.source.module(dtype)
     entering = {cut.enter: cut for cut in trace.cuts}
@@ -120,7 +128,9 @@ def force_source(pair: Pair, trace: Trace, dtype: torch.dtype) -> Units:
     return _force(module, _Pass(trace, entering, leaving, float("inf")))
 
 
-def force_target(pair: Pair, trace: Trace, dtype: torch.dtype, gate: float = float("inf")) -> Units:
+def force_target(
+    pair: Pair, trace: Trace, dtype: torch.dtype, gate: float = float("inf")
+) -> Forced:
     """Feed the target the source's record; explain what is off by more than a share of `gate`."""
     module = pair.target.module(dtype)
     cuts = {cut.target: cut for cut in trace.cuts}
@@ -128,13 +138,13 @@ def force_target(pair: Pair, trace: Trace, dtype: torch.dtype, gate: float = flo
     if gate < float("inf"):
         state.source, state.target = pair.source.module(dtype), module
     pair.target.advance(len(trace.batch.images))
-    units = _force(module, state)
+    forced = _force(module, state)
     for unit, explain in state.cases:  # not before: the search runs layers, hooks would see it
         unit.diagnosis = explain()
-    return units
+    return forced
 
 
-def _force(module: nn.Module, state: _Pass) -> Units:
+def _force(module: nn.Module, state: _Pass) -> Forced:
     known = {name for name, _ in module.named_modules()}
     layers = [name for name in {**state.entering, **state.leaving} if name in known]
 
@@ -152,8 +162,7 @@ def _force(module: nn.Module, state: _Pass) -> Units:
         except (Exception, SystemExit) as error:  # whatever a user's own code may raise
             failure = (str(error) or type(error).__name__).splitlines()[0]
     _judge_end(state, answer, failure)
-    _judge_missing(state)
-    return state.units
+    return Forced(state.units, tuple(_unmet(state)))
 
 
 def _judge_given(state: _Pass, key: Key, tensor: Tensor) -> Tensor | None:
@@ -228,15 +237,16 @@ def _largest(tensor: Tensor) -> float:
     return float(tensor.abs().max()) if tensor.numel() else 0.0
 
 
-def _judge_missing(state: _Pass) -> None:
-    """Fail layers that the source calls more often than the judged model."""
+def _unmet(state: _Pass) -> Iterator[str]:
+    """Yield the layers that the judged model calls less often than the source.
+
+    It may use their tensors in a function of its own: then they are judged within a span.
+    """
     for cut in state.trace.cuts:
         count = sum(name == cut.leave for name, _ in state.trace.calls)
         seen = sum(_shown(cut, call) in state.units for call in range(count))
         if seen < count:
-            why_not = f"is called {seen} times, source {cut.leave} {count} times"
-            unit = Unit(f"{cut.target} (calls)", float("inf"), 0.0, why_not)
-            state.units[unit.name] = unit
+            yield f"{cut.target} is called {seen} times, source {cut.leave} {count} times"
 
 
 def _judge_end(state: _Pass, answer: Any, failure: str) -> None:

@@ -24,7 +24,12 @@ from portkit.verification.battery import (
 )
 from portkit.verification.dense import check_dense, find_head, find_map, not_dense
 from portkit.verification.forcing import Trace, force_source, force_target, record_trace
-from portkit.verification.images import Images, compare_on_images, open_images
+from portkit.verification.images import (
+    Images,
+    compare_on_images,
+    count_piped,
+    open_images,
+)
 from portkit.verification.jobs import Job
 from portkit.verification.judging import FOLDED, STRUCTURE, WITHOUT_EXACT
 from portkit.verification.layers import blame_precision, check_layers, check_layers_exactly
@@ -157,6 +162,7 @@ def _feed(job: Job, pair: Pair) -> _Fed:
         fix = "verify what needs no inputs: --rungs coverage,bits"
         raise PortkitError.at(str(job.source.endpoint), what, fix)
     forwards = count_forwards(make_batches(inputs, quick=quick), sizes, job.running, quick=quick)
+    forwards += 3 * count_piped(job, inputs)
     job.progress.start("running models", forwards, "inputs")
     if inputs.features:
         return _Fed(inputs, make_batches(inputs, quick=quick), None)

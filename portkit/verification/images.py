@@ -73,6 +73,13 @@ def open_images(job: Job, inputs: Inputs, outputs: int) -> Images | None:
     return Images(ways, piped, dataset, sample)
 
 
+def count_piped(job: Job, inputs: Inputs) -> int:
+    """Return how many images the pipeline rung is going to look at."""
+    if "pipeline" not in job.running or inputs.features:
+        return 0
+    return len(load_photos()) if inputs.channels == 3 and job.options.data is None else _PIPED
+
+
 def _find_ways(job: Job, inputs: Inputs) -> tuple[Way, ...]:
     if inputs.features:
         raise PortkitError.at(str(job.source.endpoint), "the models take features, not images")
