@@ -150,7 +150,7 @@ def test_a_setting_that_differs_is_named(ports, mutate, fault):
     arch, change, layer, said = CONFIGURED[fault]
     mutate(change)
     found = verify_port(*ports(arch), QUICK)
-    assert [rung.rung for rung in found.rungs] == ["coverage"]
+    assert [rung.rung for rung in found.rungs] == ["coverage", "layers"]
     failed = {check.subject: check.what for check in found.rungs[0].failed}
     assert layer in failed
     assert any(said in check.what for check in found.rungs[0].failed), failed
@@ -158,41 +158,49 @@ def test_a_setting_that_differs_is_named(ports, mutate, fault):
 
 FUNCTIONS = {
     "LRN dropped": (
-        "vgg11_lrn", place("features.2", lambda _: nn.Identity()), "features.4",
-        ("its input differs: after features.0 the source has features.1 ReLU(inplace=True) "
-        "features.2 LocalResponseNorm(5, alpha=0.0005, beta=0.75, k=2.0) features.3 MaxPool2d("),
+        "vgg11_lrn", place("features.2", lambda _: nn.Identity()), "features.0 → features.4",
+        "lrn_missing",
     ),
     "ReLU dropped": (
-        "alexnet", place("features.7", lambda _: nn.Identity()), "features.8",
-        ("its input differs: after features.6 the source has features.7 ReLU(inplace=True), "
-        "the target features.7 Identity()"),
+        "alexnet", place("features.7", lambda _: nn.Identity()), "features.6 → features.8",
+        "activation_missing",
     ),
     "order of layers": (
-        "vgg11_lrn", swap_modules("features.2", "features.3"), "features.4",
-        "the target features.1 ReLU(inplace=True) features.2 MaxPool2d(",
+        "vgg11_lrn", swap_modules("features.2", "features.3"), "features.0 → features.4",
+        "lrn_pool_order",
     ),
     "dropout kept as a scale": (
-        "alexnet", place("classifier.2", lambda _: Scaled()), "classifier.3",
-        "the target classifier.1 ReLU(inplace=True) classifier.2 Scaled()",
+        "alexnet", place("classifier.2", lambda _: Scaled()), "classifier.0 → classifier.3",
+        "dropout_scale",
     ),
     "dropout as a function": (
-        "alexnet", place("classifier.2", lambda _: Hidden()), "classifier.3", "Hidden()",
+        "alexnet", place("classifier.2", lambda _: Hidden()), "classifier.0 → classifier.3",
+        "dropout_active",
     ),
-    "batch mixed": ("vgg11", place("classifier.2", lambda _: Mixing()), "", ""),
-    "softmax": ("vgg11", lambda net: Wrapped(net, nn.Softmax(1)), "", ""),
-    "classes rolled": ("vgg11", lambda net: Wrapped(net, Rolled()), "", ""),
+    "batch mixed": (
+        "vgg11", place("classifier.2", lambda _: Mixing()), "classifier.0 → classifier.3",
+        "batch_mixed",
+    ),
+    "softmax": (
+        "vgg11", lambda net: Wrapped(net, nn.Softmax(1)), "classifier.6 → output",
+        "softmax_appended",
+    ),
+    "classes rolled": (
+        "vgg11", lambda net: Wrapped(net, Rolled()), "classifier.6 → output", "shifted",
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FUNCTIONS)
 def test_another_function_fails_and_its_first_difference_is_named(ports, mutate, fault):
-    arch, change, layer, said = FUNCTIONS[fault]
+    arch, change, span, cause = FUNCTIONS[fault]
     mutate(change)
     found = verify_port(*ports(arch), QUICK)
-    assert [(rung.rung, rung.status) for rung in found.rungs][2:] == [("structure", Status.FAILED)]
-    named = {check.subject: check.what for check in found.rungs[2].failed}
-    if layer:
-        assert said in named[layer]
+    assert [(rung.rung, rung.status) for rung in found.rungs][2:] == [
+        ("structure", Status.FAILED), ("layers", Status.FAILED),
+    ]  # fmt: skip
+    named = {check.subject: check.diagnosis.cause for check in found.rungs[3].failed}
+    assert named == {span: cause}
     assert not found.passed
 
 
@@ -333,5 +341,5 @@ def test_a_wrong_mapping_agrees_with_itself_but_computes_something_else(tmp_path
     assert bits.status is Status.PASSED
     assert found.passed == (not layer)
     if layer:
-        assert found.rungs[-1].rung == "structure"
+        assert found.rungs[-1].rung == "layers"
         assert layer in {check.subject for check in found.rungs[-1].failed}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from portkit.planning import Plan
 from portkit.tensors import Specs
+from portkit.verification.bookkeeping import check_provenance, check_untouched
 from portkit.verification.jobs import Job
 from portkit.verification.results import Check, RungResult, rung_of
 
@@ -15,6 +16,9 @@ def check_coverage(job: Job, source: Specs, *, models: bool) -> RungResult:
         checks = [*_check_sources(plan, source), *_check_targets(plan, reader.specs)]
     if target.endpoint.specs is not None:
         checks += _check_model(plan, target.endpoint.specs)
+    checks += check_provenance(job)
+    if "bits" not in job.wanted:  # which would see more than this
+        checks += check_untouched(job)
     made, dropped = len(plan.made), len(plan.dropped)
     summary = f"{len(source)} source and {len(plan.steps)} target tensors accounted for"
     if made or dropped:

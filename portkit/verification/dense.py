@@ -89,7 +89,7 @@ def check_dense(
     pair: Pair, head: Head, batch: Batch, tolerances: Tolerances, gate: float = STRUCTURE
 ) -> RungResult:
     """Compare the target's score map on a large image with the source's head, window by window."""
-    wanted, places = _answer_windows(pair, head, batch)
+    wanted, places = answer_windows(pair, head, batch)
     try:
         found = pair.target.answer(batch, torch.float64)
     except RunError as error:
@@ -118,7 +118,7 @@ def _judge(
         yield judge(subject, Evidence(found[name], grid, gate=gate), tolerances)
 
 
-def _answer_windows(
+def answer_windows(
     pair: Pair, head: Head, batch: Batch
 ) -> "tuple[dict[str, Array], tuple[int, int]]":
     """Run the source on one image, its head on every window of its feature map.

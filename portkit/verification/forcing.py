@@ -21,21 +21,10 @@ from portkit.runners.tracing import Call, Key, recorded, watched
 from portkit.verification.battery import Batch
 from portkit.verification.comparing import pair_outputs
 from portkit.verification.cuts import Cut, find_cuts, layers_between
+from portkit.verification.diagnosis.layers import LayerCase, explain_layer
+from portkit.verification.diagnosis.spans import SpanCase, explain_span
 from portkit.verification.results import Diagnosis
 from portkit.verification.running import Pair
-
-try:
-    from portkit.verification.diagnosis.layers import (
-        LayerCase,
-        SpanCase,
-        explain_layer,
-        explain_span,
-    )
-except ImportError:
-    from types import SimpleNamespace as LayerCase
-
-    SpanCase = LayerCase
-    explain_layer = explain_span = lambda case: None
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
@@ -125,7 +114,7 @@ def force_source(pair: Pair, trace: Trace, dtype: torch.dtype) -> Forced:
     entering = {cut.enter: cut for cut in trace.cuts}
     leaving = {cut.leave: cut for cut in trace.cuts}
     pair.source.advance(len(trace.batch.images))
-    return _force(module, _Pass(trace, entering, leaving, float("inf")))
+    return force(module, _Pass(trace, entering, leaving, float("inf")))
 
 
 def force_target(
@@ -138,13 +127,13 @@ def force_target(
     if gate < float("inf"):
         state.source, state.target = pair.source.module(dtype), module
     pair.target.advance(len(trace.batch.images))
-    forced = _force(module, state)
+    forced = force(module, state)
     for unit, explain in state.cases:  # not before: the search runs layers, hooks would see it
         unit.diagnosis = explain()
     return forced
 
 
-def _force(module: nn.Module, state: _Pass) -> Forced:
+def force(module: nn.Module, state: _Pass) -> Forced:
     known = {name for name, _ in module.named_modules()}
     layers = [name for name in {**state.entering, **state.leaving} if name in known]
 

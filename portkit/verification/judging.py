@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FLOOR = 4 * 2.0**-24  # of the largest reference value: float32 cannot be asked for more
 STRUCTURE = 1e-12  # of the largest reference value, in float64
-FOLDED = 5e-7  # the same where weights were computed and rounded, as folded batch norms are
+FOLDED = 2e-6  # the same where weights were computed and rounded, as in 13 folded batch norms
 WITHOUT_EXACT = 1e-5  # of the largest value, where the source cannot run in float64
 NOISES = 8  # times the source's float32 error: an atol below that is about rounding
 
