@@ -47,6 +47,7 @@ class Batch:
     name: str
     images: "Array"
     extreme: bool = False  # far outside what a model is made for: no measure of its rounding
+    own: bool = False  # as the model that is run takes it: not to be adapted to it
 
     @property
     def digest(self) -> str:

@@ -87,6 +87,7 @@ class _Pass:
     entering: Mapping[str, Cut]  # by the judged model's layer
     leaving: Mapping[str, Cut]
     gate: float  # share of the largest value above which a cause is searched for
+    inputs: "Array"  # the traced batch, as the judged model takes it
     units: Units = field(default_factory=dict)
     last: Cut | None = None
     cases: list[tuple[Unit, Callable[[], Diagnosis | None]]] = field(default_factory=list)
@@ -114,7 +115,9 @@ def force_source(pair: Pair, trace: Trace, dtype: torch.dtype) -> Forced:
     entering = {cut.enter: cut for cut in trace.cuts}
     leaving = {cut.leave: cut for cut in trace.cuts}
     pair.source.advance(len(trace.batch.images))
-    return force(module, _Pass(trace, entering, leaving, float("inf")))
+    return force(
+        module, _Pass(trace, entering, leaving, float("inf"), pair.source.inputs(trace.batch))
+    )
 
 
 def force_target(
@@ -123,7 +126,7 @@ def force_target(
     """Feed the target the source's record; explain what is off by more than a share of `gate`."""
     module = pair.target.module(dtype)
     cuts = {cut.target: cut for cut in trace.cuts}
-    state = _Pass(trace, cuts, cuts, gate)
+    state = _Pass(trace, cuts, cuts, gate, pair.target.inputs(trace.batch))
     if gate < float("inf"):
         state.source, state.target = pair.source.module(dtype), module
     pair.target.advance(len(trace.batch.images))
@@ -147,7 +150,7 @@ def force(module: nn.Module, state: _Pass) -> Forced:
     failure = ""
     with torch.inference_mode(), watched(module, layers, before, after):
         try:
-            answer = module(as_input(module, state.trace.batch.images))
+            answer = module(as_input(module, state.inputs))
         except (Exception, SystemExit) as error:  # whatever a user's own code may raise
             failure = (str(error) or type(error).__name__).splitlines()[0]
     _judge_end(state, answer, failure)
@@ -158,7 +161,7 @@ def _judge_given(state: _Pass, key: Key, tensor: Tensor) -> Tensor | None:
     """Judge what arrives at a layer, and put the source's input in its place."""
     cut = state.entering.get(key[0])
     given = state.trace.given(cut, key[1]) if cut else None
-    if cut is None or given is None:
+    if cut is None or given is None or _is_adapted(state, given):
         return None
     wanted = _fitting(given, tensor)
     unit = _unit(f"{_name(state.last)} → {_shown(cut, key[1])}", wanted, tensor)
@@ -167,6 +170,14 @@ def _judge_given(state: _Pass, key: Key, tensor: Tensor) -> Tensor | None:
         case = _span_case(state, cut, wanted, tensor)
         state.cases.append((unit, partial(explain_span, case)))
     return None if wanted is None else wanted.clone()
+
+
+def _is_adapted(state: _Pass, given: Tensor) -> bool:
+    """Say whether a layer is given the images themselves, where both sides take other ones."""
+    images = state.trace.batch.images
+    return state.inputs is not images and bool(
+        given.shape == images.shape and torch.equal(given, torch.from_numpy(images).to(given))
+    )
 
 
 def _judge_answer(state: _Pass, key: Key, tensor: Tensor) -> Tensor | None:

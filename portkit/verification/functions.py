@@ -9,6 +9,7 @@ import torch
 
 from portkit.errors import PortkitError
 from portkit.runners.devices import fixed_arithmetic, refuse_device
+from portkit.verification.adapting import adapt_inputs
 from portkit.verification.battery import (
     Batch,
     Inputs,
@@ -123,7 +124,8 @@ def _explaining(job: Job) -> Iterator[None]:
 
 def _set(job: Job) -> Stage:
     device, where = job.options.device, str(job.source.endpoint)
-    source, target = (Model(side.build, job.progress, device) for side in (job.source, job.target))
+    source = Model(job.source.build, job.progress, device)
+    target = Model(job.target.build, job.progress, device, adapt_inputs(job.plan.facts))
     pair = Pair(source, target)
     fed = _feed(job, pair)
     pair = _try_exact(pair, fed.exact[-1])

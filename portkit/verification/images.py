@@ -1,9 +1,9 @@
 """Images for the rungs that look at them: what is drawn, how it is preprocessed, who answers."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from portkit.errors import PortkitError
 from portkit.evaluation.callables import Way, load_callable
 from portkit.evaluation.data import load_fashion, load_photos
 from portkit.evaluation.folders import Dataset, open_data
-from portkit.evaluation.preprocessing import documented
+from portkit.evaluation.preprocessing import Preprocessing, documented
 from portkit.evaluation.sampling import Sample, draw
 from portkit.verification.accuracy import check_accuracy
 from portkit.verification.answering import answer_both, see_images, stack
@@ -27,6 +27,7 @@ from portkit.verification.running import Answers, Model, Pair, RunError
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
+_SIDES = ("source", "target")
 _LOOKING = ("pipeline", "decisions", "accuracy")
 _PIPED = 8  # images whose way from pixels to logits is compared
 
@@ -47,7 +48,9 @@ class Images:
         if not self.ways or not self.piped:
             return None
         way = self.ways[0]
-        return Batch("preprocessed images", stack([way(image) for image in self.piped], way))
+        return Batch(
+            "preprocessed images", stack([way(image) for image in self.piped], way), own=True
+        )
 
 
 def open_images(job: Job, inputs: Inputs, outputs: int) -> Images | None:
@@ -86,7 +89,8 @@ def _find_ways(job: Job, inputs: Inputs) -> tuple[Way, ...]:
     sides = (job.source.endpoint, job.target.endpoint)
     height, width = inputs.sizes[0]
     ways: list[Way] = []
-    for text, endpoint in zip(job.options.preprocess, sides, strict=True):
+    stated = job.plan.facts.get("input", {})
+    for side, text, endpoint in zip(_SIDES, job.options.preprocess, sides, strict=True):
         if text:
             ways.append(load_callable(text, inputs.channels))
         elif height != width:
@@ -94,8 +98,19 @@ def _find_ways(job: Job, inputs: Inputs) -> tuple[Way, ...]:
             what = f"no preprocessing is documented for {height}×{width} px"
             raise PortkitError.at(str(endpoint), what, fix)
         else:
-            ways.append(documented(endpoint, height))
+            ways.append(_as_stated(documented(endpoint, height), stated.get(side, {})))
     return tuple(ways)
+
+
+def _as_stated(way: Preprocessing, stated: Mapping[str, Any]) -> Preprocessing:
+    """Return the documented preprocessing with what the mapping states of a side's images."""
+    changes = {key: stated[key] for key in ("mean", "std") if key in stated}
+    if stated.get("channel_order") in ("RGB", "BGR"):
+        changes["channels"] = stated["channel_order"]
+    low, high = stated.get("range", (0.0, way.top))
+    if low:  # Preprocessing scales from 0 on: what lies below goes into the mean
+        changes["mean"] = tuple(mean - low for mean in changes.get("mean", way.mean))
+    return replace(way, top=high - low, **changes)
 
 
 def _shipped(channels: int) -> tuple["Array", ...]:
@@ -156,7 +171,7 @@ def _complaining(run: "Callable[[Array], Array]") -> "Callable[[Array], Array]":
 
 
 def _logits(model: Model, dtype: torch.dtype, batch: "Array") -> "Array":
-    return _only(model.answer(Batch("preprocessed images", batch), dtype))
+    return _only(model.answer(Batch("preprocessed images", batch, own=True), dtype))
 
 
 def _only(answers: Answers) -> "Array":

@@ -14,6 +14,7 @@ from portkit.progress import Progress
 from portkit.runners.casts import CastWatch
 from portkit.runners.devices import set_precision
 from portkit.runners.torch import run_module
+from portkit.verification.adapting import Adapt
 from portkit.verification.battery import Batch
 
 if TYPE_CHECKING:
@@ -34,8 +35,15 @@ class Model:
     less to begin with.
     """
 
-    def __init__(self, build: Build, progress: Progress, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        build: Build,
+        progress: Progress,
+        device: str = "cpu",
+        adapt: Adapt | None = None,
+    ) -> None:
         self._build = build
+        self._adapt = adapt
         self._progress = progress
         self._device = device
         self._module: nn.Module | None = None
@@ -66,7 +74,7 @@ class Model:
         watch = CastWatch() if dtype is torch.float64 else nullcontext()
         try:
             with watch as seen:
-                found = run_module(module, batch.images)
+                found = run_module(module, self.inputs(batch))
         except (Exception, SystemExit) as error:  # whatever a user's own code may raise
             if isinstance(error, SystemExit) and _is_signal(error.code):
                 raise
@@ -75,6 +83,10 @@ class Model:
         self.casts = self.casts or (seen.found if seen else "")
         self.advance(len(batch.images))
         return found
+
+    def inputs(self, batch: Batch) -> "Array":
+        """Return a batch as this model takes it."""
+        return batch.images if self._adapt is None or batch.own else self._adapt(batch.images)
 
     def advance(self, inputs: int) -> None:
         """Count inputs that were run, here or through the module itself."""
