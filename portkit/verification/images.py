@@ -15,6 +15,7 @@ from portkit.evaluation.folders import Dataset, open_data
 from portkit.evaluation.preprocessing import Preprocessing, documented
 from portkit.evaluation.sampling import Sample, draw
 from portkit.verification.accuracy import check_accuracy
+from portkit.verification.adapting import adapt_inputs
 from portkit.verification.answering import answer_both, see_images, stack
 from portkit.verification.battery import Batch, Inputs
 from portkit.verification.decisions import check_decisions
@@ -105,8 +106,10 @@ def _find_ways(job: Job, inputs: Inputs) -> tuple[Way, ...]:
 def _as_stated(way: Preprocessing, stated: Mapping[str, Any]) -> Preprocessing:
     """Return the documented preprocessing with what the mapping states of a side's images."""
     changes = {key: stated[key] for key in ("mean", "std") if key in stated}
-    if stated.get("channel_order") in ("RGB", "BGR"):
-        changes["channels"] = stated["channel_order"]
+    order = stated.get("channel_order", way.channels)
+    if {order, way.channels} == {"RGB", "BGR"}:  # constants that are not stated move along
+        moved = {"mean": way.mean[::-1], "std": way.std[::-1], "channels": order}
+        changes = {**moved, **changes}
     low, high = stated.get("range", (0.0, way.top))
     if low:  # Preprocessing scales from 0 on: what lies below goes into the mean
         changes["mean"] = tuple(mean - low for mean in changes.get("mean", way.mean))
@@ -154,6 +157,7 @@ def _pipe(job: Job, pair: Pair, images: Images, share: float) -> RungResult:
         port=_complaining(partial(_logits, pair.target, torch.float32)),
         exact=None if pair.inexact else partial(_logits, pair.source, torch.float64),
         share=share,
+        adapt=adapt_inputs(job.plan.facts),
     )
     return check_pipeline(images.piped, lines, tolerances=job.options.tolerances)
 

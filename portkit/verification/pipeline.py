@@ -9,6 +9,7 @@ import numpy as np
 from portkit.errors import PortkitError
 from portkit.evaluation.callables import Way
 from portkit.evaluation.preprocessing import Preprocessing
+from portkit.verification.adapting import Adapt
 from portkit.verification.answering import stack
 from portkit.verification.diagnosis.pixels import CAUSES, Case, explain_pixels
 from portkit.verification.judging import judge_output, refuse_form
@@ -50,6 +51,7 @@ class Pipelines:
     port: Run
     exact: Run | None = None
     share: float = 0.0
+    adapt: Adapt | None = None  # what the port takes, made of what the source takes
 
 
 def check_pipeline(
@@ -70,7 +72,7 @@ def check_pipeline(
         return rung_of("pipeline", [nothing], nothing.what, notes)
     made = [tuple(way(image) for way in lines.ways) for image in images]
     checks = [
-        _compare_pixels(f"image {number}, pixels", image, pair, how)
+        _compare_pixels(f"image {number}, pixels", image, _in_one_form(pair, lines.adapt), how)
         for number, (image, pair) in enumerate(zip(images, made, strict=True), 1)
     ]
     wanted, given = (stack([pair[i] for pair in made], lines.ways[i]) for i in (0, 1))
@@ -80,6 +82,12 @@ def check_pipeline(
         logits = _with(logits, _explain_logits(images, wanted, lines, how))
     checks.append(logits)
     return rung_of("pipeline", checks, _sum_up(checks, len(images)), notes)
+
+
+def _in_one_form(pair: "tuple[Array, ...]", adapt: Adapt | None) -> "tuple[Array, ...]":
+    """Return what the port should be fed, by the mapping, and what it is fed."""
+    wanted, got = pair
+    return (adapt(wanted[None])[0].astype(wanted.dtype) if adapt else wanted), got
 
 
 def _compare_pixels(
