@@ -92,7 +92,7 @@ def _not_normalised(case: Case) -> Iterator[Variant]:
 
 
 def _no_std(case: Case) -> Iterator[Variant]:
-    yield "the standard deviation was not divided by", case.right * case.std
+    yield "nothing was divided by the standard deviation", case.right * case.std
 
 
 def _wide_range(case: Case) -> Iterator[Variant]:
