@@ -30,7 +30,7 @@ def infer_mapping(source: Party, target: Party, images: "Array") -> Inferred:
         spread_aliases(draft, _missing(flows[0], taken))
         _settle_ops(draft, taken, given)
     _report_conflicts(draft, evidence)
-    return _inferred(draft, (_end(source), _end(target)))
+    return _inferred(draft, evidence, (_end(source), _end(target)))
 
 
 def _end(party: Party) -> str:
@@ -92,9 +92,9 @@ def _report_conflicts(draft: Draft, evidence: Evidence) -> None:
             draft.ambiguous[target] = Ambiguity(target, (found.source, *holders), decided)
 
 
-def _inferred(draft: Draft, ends: tuple[str, str]) -> Inferred:
+def _inferred(draft: Draft, evidence: Evidence, ends: tuple[str, str]) -> Inferred:
     pairs = {
-        name: _pairing(name, draft.pairs[name])
+        name: _pairing(name, draft.pairs[name], evidence)
         for name in draft.target.shapes
         if name in draft.pairs
     }
@@ -109,11 +109,11 @@ def _inferred(draft: Draft, ends: tuple[str, str]) -> Inferred:
     )
 
 
-def _pairing(target: str, found: Found) -> Pairing:
+def _pairing(target: str, found: Found, evidence: Evidence) -> Pairing:
     because = [*found.because, "shape"]
     if likeness(found.source, target) >= ALIKE:
         because.append("name")
-    if found.equal:
+    if found.equal and evidence.same(found.source, target):
         because.append("fingerprint")
     ops = f"rearrange: {found.op}" if found.op else ""
     return Pairing(found.source, target, ops, tuple(dict.fromkeys(because)))

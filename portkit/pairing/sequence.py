@@ -6,7 +6,6 @@ choose; what else a use could have been matched with is kept.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from portkit.pairing.evidence import Evidence, likeness
@@ -53,9 +52,22 @@ def match_sequence(source: Flow, target: Flow, evidence: Evidence) -> tuple[Matc
 
 def _row_of(flow: Flow) -> _Row:
     numbers: list[int] = []
-    for _, run in groupby(range(len(flow.uses)), key=lambda number: flow.uses[number].owner):
+    for run in _runs(flow.uses):
         numbers += sorted(run, key=lambda number: rank_of(flow.uses[number].role))
     return _Row(tuple(flow.uses[number] for number in numbers), tuple(numbers))
+
+
+def _runs(uses: tuple[Use, ...]) -> list[list[int]]:
+    """Return neighbouring uses of one layer's tensors, each in one role, together."""
+    runs: list[list[int]] = []
+    for number, use in enumerate(uses):
+        before = [uses[other] for other in runs[-1]] if runs else []
+        alike = {one.owner for one in before} == {use.owner}
+        if alike and use.role not in {one.role for one in before}:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
 
 
 def _compatible(taken: _Row, given: _Row) -> "Array":

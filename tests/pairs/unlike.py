@@ -69,3 +69,12 @@ class Short(nn.Sequential):
     def __init__(self):
         layers = [nn.Conv2d(3, 3, 3, padding=1) for _ in range(2)]
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Looped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(self.conv(x)).mean((2, 3))
