@@ -141,7 +141,7 @@ def test_folding_the_input_s_normalisation_is_exact_but_for_padded_borders(paddi
         (Sum("in"), lambda a: a.sum(1)),
         (Mean("w"), lambda a: a.mean(3)),
     ],
-    ids=str,
+    ids=["scale", "scale on an axis", "add", "add on an axis", "sum", "mean"],
 )
 def test_arithmetic_is_numpy_s_in_float64_rounded_once(op, want):
     array = distinct(2, 3, 2, 5) / 7

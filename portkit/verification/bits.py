@@ -23,7 +23,7 @@ def check_bits(plan: Plan, source: Reader, target: Reader, progress: Progress) -
     """Compare every target tensor with what the plan makes of the source."""
     checks: list[Check] = []
     progress.start("comparing bits", sum(step.target.nbytes for step in plan.steps))
-    independent = is_reread(target)
+    alone = target.path.is_file() and not is_reread(target)
     try:
         for step in plan.steps:
             checks.append(_check_step(step, source, target))
@@ -38,14 +38,14 @@ def check_bits(plan: Plan, source: Reader, target: Reader, progress: Progress) -
         summary = f"{wrong} of {len(checks)} tensors are not what the plan makes of the source"
     if ties:
         summary += f"; {len(ties)} ties"
-    return rung_of("bits", [*checks, *ties], summary, tuple(_notes(plan, independent=independent)))
+    return rung_of("bits", [*checks, *ties], summary, tuple(_notes(plan, alone=alone)))
 
 
-def _notes(plan: Plan, *, independent: bool) -> Iterator[str]:
+def _notes(plan: Plan, *, alone: bool) -> Iterator[str]:
     blind = sum(bool(step.blind) for step in plan.steps)
     if blind:
         yield f"shapes prove nothing for {blind} of {len(plan.steps)} tensors: wrong ones would fit"
-    if not independent:
+    if alone:
         yield "re-read by portkit's own reader: this format has no second one"
 
 
