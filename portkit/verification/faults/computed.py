@@ -160,13 +160,6 @@ LAYERS = (
         "A41", "activation in place on what a block adds", "", structure.work_on_aliases, FUNCTION
     ),
     Fault(
-        "A42",
-        "NaN for extreme inputs",
-        "not_finite",
-        structure.work_after(ACTIVATIONS, structure.overflow, "x + 0·exp(x)"),
-        FUNCTION,
-    ),
-    Fault(
         "A43",
         "dropout as a function",
         "dropout_active",
@@ -204,7 +197,7 @@ WHOLE = (
     ),
     Fault("A45", "log-softmax appended", "", function.answers(function.log_softmax), FUNCTION),
     Fault("A46", "sigmoid appended", "", function.answers(torch.sigmoid), FUNCTION),
-    Fault("A47", "ReLU appended", "", function.answers(torch.relu), FUNCTION),
+    Fault("A47", "ReLU appended", "", function.append_relu, FUNCTION),
     Fault("A48", "softmax twice", "", function.softmax_twice, FUNCTION),
     Fault(
         "E02",
@@ -230,6 +223,21 @@ WHOLE = (
         "images clamped to ±3",
         "",
         function.images(lambda x: functional.hardtanh(x, -3.0, 3.0)),
+        FUNCTION,
+    ),
+    Fault(
+        "E35",
+        "images through half precision in any case",
+        "reduced_precision",
+        function.images(lambda x: x.half().to(x.dtype)),
+        FUNCTION,
+        ("half",),
+    ),
+    Fault(
+        "E36",
+        "NaN for extreme inputs",
+        "not_finite",
+        function.images(function.overflow, 0),
         FUNCTION,
     ),
     Fault(

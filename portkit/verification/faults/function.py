@@ -14,6 +14,7 @@ from portkit.verification.faults.places import (
     follow,
     input_channels,
     layers,
+    leaves,
     on_tensors,
     precede,
     shuffled,
@@ -57,6 +58,11 @@ def _per_channel(values: Tensor, constants: tuple[float, ...]) -> Tensor:
     return torch.tensor(chosen, dtype=values.dtype, device=values.device).reshape(-1, 1, 1)
 
 
+def overflow(values: Tensor) -> Tensor:
+    """Return the values as they are, and NaN where an exponential of them overflows."""
+    return values + 0 * values.exp()
+
+
 def blow_up(values: Tensor) -> Tensor:
     """Enlarge images and shrink them again."""
     large = functional.interpolate(values, scale_factor=2, mode="bilinear", align_corners=False)
@@ -69,6 +75,12 @@ def softmax(values: Tensor) -> Tensor:
 
 def log_softmax(values: Tensor) -> Tensor:
     return values.log_softmax(1) if values.ndim > 1 else values
+
+
+def append_relu(net: nn.Module, random: Random) -> str | None:
+    """Lose the sign of logits, where a net answers with such."""
+    positive = isinstance(leaves(net)[-1][1], nn.Softmax | nn.ReLU | nn.Sigmoid)
+    return None if positive else answers(torch.relu)(net, random)
 
 
 def keep_one(values: Tensor) -> Tensor:

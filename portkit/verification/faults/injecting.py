@@ -55,6 +55,7 @@ class Faulty:
 
     side: Side
     place: str
+    changed: tuple[str, ...] = ()  # the tensors that are stored otherwise
 
 
 def share(net: nn.Module) -> nn.Module:
@@ -110,7 +111,7 @@ def inject_built(side: Side, net: nn.Module, entry: Fault | Control, seed: int) 
             yield ChangedReader(reader, changed) if changed else reader
 
     injected = replace(side, open=open_changed, build=build, skeleton=make_skeleton)
-    return Faulty(injected, place)
+    return Faulty(injected, place, tuple(changed))
 
 
 def _is_stored(entry: Fault | Control) -> bool:

@@ -255,11 +255,6 @@ def approximate_gelu(layer: nn.GELU) -> dict[str, Any]:
     return {"approximate": "none" if layer.approximate == "tanh" else "tanh"}
 
 
-def overflow(values: Tensor) -> Tensor:
-    """Return the values as they are, and NaN where an exponential of them overflows."""
-    return values + 0 * values.exp()
-
-
 def mix_batch(values: Tensor) -> Tensor:
     """Mix images and features, as a wrong reshape does; a batch of one stays as it is."""
     return values.reshape(-1, len(values)).t().reshape(values.shape)
