@@ -74,7 +74,8 @@ def test_whatever_happens_has_its_exit_code(run, monkeypatch, error, code, said)
             ["verify", "a", "--rungs", "bit"],
             (
                 "error: portkit verify: invalid value for '--rungs': no rung is called 'bit', "
-                "use some of: coverage, bits, structure, outputs\n"
+                "use some of: coverage, bits, structure, dense, layers, outputs, "
+                "pipeline, decisions, accuracy\n"
                 "  fix: `portkit verify --help` shows how\n"
             ),
         ),

@@ -14,7 +14,7 @@ def test_the_demo_proves_both_ports_and_finds_no_flip(run):
     assert {one["right"] for one in found["evaluations"]} == {found["evaluations"][0]["right"]}
     assert found["evaluations"][0]["accuracy"] >= 0.9
     rungs = [[rung["status"] for rung in one["rungs"]] for one in found["verifications"]]
-    assert rungs == [["passed"] * 4] * 2
+    assert rungs == [["passed"] * 7, ["passed"] * 3 + ["does not apply"] + ["passed"] * 3]
     assert list(Path().iterdir()) == []
 
 

@@ -105,8 +105,8 @@ def refuse_without_verify(options: Mapping[str, Any]) -> None:
 def _parameters() -> list[click.Parameter]:
     """Return the options that `verifying_options` adds."""
 
-    @verifying_options
     @click.command("any")
+    @verifying_options
     def command() -> None:
         """Carry the options."""
 

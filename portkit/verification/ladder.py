@@ -87,7 +87,9 @@ def _left_out(job: Job, results: list[RungResult]) -> Iterator[str]:
     """Say what a verification is no evidence for."""
     done = {result.rung for result in results}
     if any(result.status is Status.FAILED for result in results):
-        yield from (f"{rung}: an earlier rung failed" for rung in job.running if rung not in done)
+        open_rungs = [r for r in job.wanted if r not in done and (r in job.running or r == "bits")]
+        if open_rungs:
+            yield f"{', '.join(open_rungs)}: an earlier rung failed"
     not_asked = [rung for rung in RUNGS if rung not in (*job.wanted, *done)]
     if not_asked:
         why = ": --quick" if job.options.quick and not job.options.rungs else NOT_ASKED
