@@ -135,8 +135,9 @@ def _explain_logits(
     cases = [Case(image, how, right) for image, right in zip(images, wanted, strict=True)]
     for fed, cause in _INSIDE.items():
         for batch, words in _variants(fed, cases):
+            given = lines.adapt(batch).astype(batch.dtype) if lines.adapt else batch
             try:
-                port = lines.port(batch)
+                port = lines.port(given)
             except PortkitError:
                 continue
             evidence = Evidence(port, source, exact, lines.share)
