@@ -25,6 +25,10 @@ def halved(image):
     return HOW(image) / 2
 
 
+def uncropped(image):
+    return np.float32(image.transpose(2, 0, 1))
+
+
 @pytest.fixture(scope="module")
 def net():
     manual_seed(3)
@@ -99,7 +103,6 @@ def test_models_that_give_no_logits_are_refused(net, data):
         run_batch, nn.Conv2d(4, 4, 3).eval(), images
     )
     assert refusal(answer_images, net, data, [], HOW) == "images: are 0, at least 1 is needed"
-    whole = lambda image: np.float32(image.transpose(2, 0, 1))
     assert "gives images of several shapes: [3, 120, 100] and [3, 120, 101]" in refusal(
-        answer_images, net, data, [0, 1], whole
+        answer_images, net, data, [0, 1], uncropped
     )
