@@ -10,11 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _LOWER = (torch.float32, torch.float16, torch.bfloat16)
 
 
-class CastWatch(TorchDispatchMode):
+class CastWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps the name of the first operation that makes less than float64 of float64."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
