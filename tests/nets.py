@@ -1,5 +1,6 @@
 """Small nets that have between them all that faults are put into, and correct ports of them."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -14,7 +15,9 @@ from portkit.verification.sides import side_of, written_side
 
 HEADS = "(in_channels=3, num_classes=7, width=0.0625, hidden=24, pooled=3)"
 SAME = "portkit: 1\nfrom: python:nets:{0}\nto: python:nets:{0}\nrules:\n  - map: '{{r:**}}'\n"
-OWN_SIZE = (48, 48)  # of the nets in this file
+OWN = ("lrn", "residual", "tiny")  # the nets in this file
+OWN_SIZE = (48, 48)  # of their images
+KNOWN = ("alexnet", "vgg11", "vgg16_bn")  # also run at full size
 
 
 def lrn():
@@ -113,9 +116,11 @@ PORTS = {
 def make_job(name: str, folder: Path, options: Options) -> Job:
     """Port a net into a folder and return the job that verifies it.
 
-    Nets of this file are found where its folder is on the path.
+    The nets of this file are imported by name, so its folder is put on the path.
     """
     source, target = PORTS[name]
+    if str(Path(__file__).parent) not in sys.path:
+        sys.path.insert(0, str(Path(__file__).parent))
     mapping = None
     if source.startswith("python:"):
         mapping = folder / "same.yaml"

@@ -236,7 +236,7 @@ WHOLE = (
     Fault(
         "E36",
         "NaN for extreme inputs",
-        "not_finite",
+        "",
         function.images(function.overflow, 0),
         FUNCTION,
     ),

@@ -99,8 +99,9 @@ def fold_exactly(net: nn.Module, _random: Random) -> str | None:
     found = folding(net)
     for (_, convolution), (name, norm) in found:
         weight, bias = fold(convolution, norm)
-        convolution.weight.data = weight
-        convolution.bias = nn.Parameter(bias, requires_grad=False)
+        dtype = convolution.weight.dtype
+        convolution.weight.data = weight.to(dtype)
+        convolution.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
         put(net, name, nn.Identity())
     return "all batch norms" if found else None
 

@@ -23,6 +23,7 @@ from portkit.verification.faults.values import keep_bits
 
 Inject = Callable[[nn.Module, Random], str | None]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+GREY = ((0.2860,), (0.3530,))  # Fashion-MNIST's
 _TRIED = (32, 64, 96, 128, 224)  # sizes that a net may take
 
 
@@ -49,7 +50,8 @@ def images(work: Callable[[Tensor], Tensor], least: int = 1) -> Inject:
 
 
 def normalise(values: Tensor) -> Tensor:
-    mean, std = (_per_channel(values, constants) for constants in (MEAN, STD))
+    known = GREY if values.shape[1] == 1 else (MEAN, STD)
+    mean, std = (_per_channel(values, constants) for constants in known)
     return (values - mean) / std
 
 

@@ -19,6 +19,7 @@ from portkit.verification.faults.places import (
     put,
     shuffled,
     tensors,
+    wide,
     write,
 )
 
@@ -76,7 +77,7 @@ def scale_statistics(net: nn.Module, random: Random) -> str | None:
     """Leave Caffe's scale factor in mean and variance."""
     for name, norm in shuffled(random, _tracking(net)):
         for statistic in (norm.running_mean, norm.running_var):
-            write(statistic, statistic * CAFFE_SCALE)
+            write(statistic, wide(statistic) * CAFFE_SCALE)
         return str(name)
     return None
 
@@ -108,20 +109,22 @@ def folding(net: nn.Module) -> list[Any]:
 
 def fold(convolution: Any, norm: Any) -> tuple[Tensor, Tensor]:
     """Return the weight and bias of a convolution that does what both do."""
-    gamma = norm.weight if norm.weight is not None else torch.ones_like(norm.running_var)
-    beta = norm.bias if norm.bias is not None else torch.zeros_like(norm.running_mean)
-    scale = (gamma / torch.sqrt(norm.running_var + norm.eps)).detach()
-    bias = 0.0 if convolution.bias is None else convolution.bias.detach()
-    weight = convolution.weight.detach()
+    mean, var = wide(norm.running_mean), wide(norm.running_var)
+    gamma = wide(norm.weight) if norm.weight is not None else torch.ones_like(var)
+    beta = wide(norm.bias) if norm.bias is not None else torch.zeros_like(mean)
+    scale = gamma / torch.sqrt(var + norm.eps)
+    bias = torch.zeros_like(mean) if convolution.bias is None else wide(convolution.bias)
+    weight = wide(convolution.weight)
     columns = scale.reshape(-1, *(1 for _ in weight.shape[1:]))
-    return weight * columns, ((bias - norm.running_mean) * scale + beta).detach()
+    return weight * columns, (bias - mean) * scale + beta
 
 
 def train(net: nn.Module, random: Random) -> str | None:
     """Leave one batch norm in training mode."""
     for name, norm in shuffled(random, layers(net, *NORMS)):
-        for statistic in filter(None.__ne__, (norm.running_mean, norm.running_var)):
-            statistic.data = statistic.clone()  # it is written to, and may be shared
+        for statistic in (norm.running_mean, norm.running_var, norm.num_batches_tracked):
+            if statistic is not None:
+                statistic.data = statistic.clone()  # it is written to, and may be shared
         norm.training = True
         return str(name)
     return None

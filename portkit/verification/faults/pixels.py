@@ -3,17 +3,19 @@
 A way to prepare takes `[H, W, 3]` uint8 and returns what the model takes, `[3, h, w]` normalised.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from portkit.evaluation.preprocessing import MEAN, STD, Preprocessing
 from portkit.verification.faults.entries import PixelFault, Preprocess
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
-_MEAN = np.array((0.485, 0.456, 0.406), np.float32).reshape(-1, 1, 1)  # ImageNet's
-_STD = np.array((0.229, 0.224, 0.225), np.float32).reshape(-1, 1, 1)
+_MEAN = np.array(MEAN, np.float32).reshape(-1, 1, 1)
+_STD = np.array(STD, np.float32).reshape(-1, 1, 1)
 
 
 def _normalised(values: "Array") -> "Array":
@@ -58,6 +60,13 @@ def _on_image(name: str, words: str, cause: str, work: "Preprocess") -> PixelFau
     return PixelFault(name, words, cause, lambda prepare: lambda image: prepare(work(image)))
 
 
+def _unfiltered(prepare: Preprocess) -> Preprocess:
+    """Resize to the nearest pixel, where the filter is known; else at half the resolution."""
+    if isinstance(prepare, Preprocessing):
+        return replace(prepare, filter="nearest" if prepare.filter != "nearest" else "bilinear")
+    return lambda image: prepare(_coarse(image))
+
+
 def _turned(image: "Array") -> "Array":
     return np.ascontiguousarray(image.swapaxes(0, 1))
 
@@ -73,6 +82,6 @@ PIXEL_FAULTS: tuple[PixelFault, ...] = (
         "P07", "crop shifted by a pixel", "crop_shifted", lambda values: np.roll(values, 1, -1)
     ),
     _on_values("P09", "mirrored", "mirrored", lambda values: values[..., ::-1].copy()),
-    _on_image("P11", "resized without antialiasing", "resize_filter", _coarse),
+    PixelFault("P11", "resized without antialiasing", "resize_filter", _unfiltered),
     _on_image("P12", "height and width transposed", "image_transposed", _turned),
 )

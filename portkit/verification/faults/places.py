@@ -131,6 +131,11 @@ def write(tensor: Tensor, values: Tensor) -> bool:
     return True
 
 
+def wide(tensor: Tensor) -> Tensor:
+    """Return a tensor's values in float64, so that a fault is the same in every precision."""
+    return tensor.detach().to(torch.float64)
+
+
 def shuffled(random: Random, places: Iterable[Any]) -> list[Any]:
     found = list(places)
     random.shuffle(found)
@@ -142,7 +147,7 @@ def change_one(
 ) -> str | None:
     """Change one tensor: the first, in random order, where the change makes a difference."""
     for name, tensor in shuffled(random, places):
-        made = change(tensor.detach())
+        made = change(wide(tensor))
         if made is not None and write(tensor, made):
             return str(name)
     return None
@@ -152,7 +157,7 @@ def change_all(places: Iterable[Place], change: Callable[[Tensor], Tensor | None
     """Change every tensor where the change makes a difference, and name the first."""
     changed = []
     for name, tensor in places:
-        made = change(tensor.detach())
+        made = change(wide(tensor))
         if made is not None and write(tensor, made):
             changed.append(name)
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""

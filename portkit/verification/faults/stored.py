@@ -181,6 +181,7 @@ NORMS = (
         "batchnorm_train_mode",
         norms.train_unseen,
         FUNCTION,
+        ("missing_running_mean",),
     ),
 )
 
