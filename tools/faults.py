@@ -31,6 +31,7 @@ from portkit.verification.faults import (
     Faulty,
     PixelFault,
     inject_built,
+    is_harmless,
 )
 from portkit.verification.jobs import Job
 from portkit.verification.ladder import verify_job
@@ -52,7 +53,7 @@ class Row:
     fault: str
     net: str
     place: str
-    seen: dict[str, str]  # rung → "✗" rejected, "·" not seen, "" does not apply
+    seen: dict[str, str]  # rung → "✗" rejected, "·" not seen, "!" refused, "" does not apply
     named: str  # "named", "misnamed: …", "" where it has no name
 
     @property
@@ -96,7 +97,7 @@ class Trials:
         return {"allclose": "·" if close else "✗", "top-1": f"{agreed:.0%}"}
 
     def try_fault(self, fault: Fault, seed: int) -> Row | None:
-        """Put a fault in and let every rung judge; None where it has no place."""
+        """Put a fault in and let every rung judge; None where it has no place, or no effect."""
         faulty = inject_built(self.job.target, self.net, fault, seed)
         if faulty is None:
             return None
@@ -105,11 +106,14 @@ class Trials:
             try:
                 found = self.judge(rung, faulty)
             except PortkitError as error:
-                seen[rung] = f"! {error.problems[0].what}"
+                _say(f"{fault.id}, {rung}: {error.problems[0].what}")
+                seen[rung] = "!"
                 continue
             seen[rung] = _mark(found.rungs[0].status)
             causes += _causes(found)
         seen |= self.usual(faulty)
+        if "✗" not in seen.values() and is_harmless(self.job, self.net, fault, seed):
+            return None
         return Row(
             f"{fault.id} {fault.words}", self.name, faulty.place, seen, _named(fault, causes)
         )

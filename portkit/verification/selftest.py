@@ -6,24 +6,29 @@ and mostly of one input; the port's weights are held once, a fault changes only 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
-import numpy as np
 import torch
 from torch import nn
 
 from portkit.formats.protocols import Reader
 from portkit.verification.adapting import adapt_inputs
-from portkit.verification.battery import Batch, guess_inputs, noise
 from portkit.verification.bits import check_bits
 from portkit.verification.coverage import check_coverage
-from portkit.verification.faults import FAULTS, Fault, Faulty, inject, inject_built, share
+from portkit.verification.faults import (
+    FAULTS,
+    Fault,
+    Faulty,
+    inject,
+    inject_built,
+    is_harmless,
+    share,
+)
 from portkit.verification.functions import Stage, _compare_layers, _name_culprits, _staged
 from portkit.verification.jobs import Job
 from portkit.verification.ladder import verify_job
 from portkit.verification.outputs import check_outputs
 from portkit.verification.results import RungResult, Status, Verification
-from portkit.verification.running import Answers, Model, Pair, RunError
+from portkit.verification.running import Model, Pair
 from portkit.verification.structure import check_structure
 
 FEW = 20  # faults that a self-test should find a place for
@@ -150,29 +155,6 @@ class Bench:
         with job.source.open() as source, faulty.side.open() as target:
             return _bits_of(job, source, target, faulty.changed)
 
-    def is_harmless(self, entry: Fault, seed: int) -> bool:
-        """Say whether a fault of some input sizes shows at none that the mapping makes a claim for.
-
-        Only the very same bits at the smallest and the largest of them are none.
-        """
-        job = self.stage.job
-        valid = job.plan.facts.get("valid_sizes")
-        inputs = guess_inputs(job.source.skeleton(), ())
-        if not (entry.by_size and valid and inputs and inputs.channels):
-            return False
-        random = np.random.default_rng(2)
-        target = self.pair(entry, seed).target
-        for size in product(valid["h"], valid["w"]):
-            batch = Batch("noise", noise(random, inputs.channels, size)[None])
-            try:
-                ours = self.stage.pair.target.answer(batch, self.dtype)
-                theirs = target.answer(batch, self.dtype)
-            except RunError:
-                return False
-            if not _are_same(ours, theirs):
-                return False
-        return True
-
     def find_causes(self, entry: Fault, faulty: Faulty, seed: int) -> Iterator[str]:
         """Yield the causes that a diagnosis names: the tensors' own, or those of layers."""
         if entry.is_stored and (self.is_small or len(faulty.changed) == 1):
@@ -184,11 +166,6 @@ class Bench:
         else:
             return
         yield from (check.diagnosis.cause for check in result.failed if check.diagnosis)
-
-
-def _are_same(ours: Answers, theirs: Answers) -> bool:
-    one, other = ({k: v.tobytes() for k, v in side.items()} for side in (ours, theirs))
-    return one == other
 
 
 def _bits_of(job: Job, source: Reader, target: Reader, changed: tuple[str, ...]) -> RungResult:
@@ -206,7 +183,7 @@ def _try(bench: Bench, entry: Fault, seed: int) -> Trial | None:
         if result.status is Status.FAILED:
             rung = result.rung
             break
-    if not rung and bench.is_harmless(entry, seed):
+    if not rung and is_harmless(bench.stage.job, bench.net, entry, seed):
         return None
     causes = tuple(bench.find_causes(entry, faulty, seed)) if rung and entry.cause else ()
     right = next((cause for cause in causes if cause in entry.causes), "")

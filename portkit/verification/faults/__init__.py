@@ -3,6 +3,7 @@
 from portkit.verification.faults.catalogue import FAULTS
 from portkit.verification.faults.controls import CONTROLS
 from portkit.verification.faults.entries import Control, Fault, PixelFault
+from portkit.verification.faults.harmless import is_harmless
 from portkit.verification.faults.injecting import Faulty, inject, inject_built, inject_into, share
 from portkit.verification.faults.pixels import PIXEL_FAULTS
 
@@ -17,5 +18,6 @@ __all__ = [
     "inject",
     "inject_built",
     "inject_into",
+    "is_harmless",
     "share",
 ]
