@@ -338,7 +338,9 @@ def test_inspect_prints_json(run, tensors):
 
 def test_mappings_are_listed_and_shown(run):
     assert "vgg/torchvision_to_conv-head" in run("mappings", "list").out
-    one_way = {one["name"] for one in run("mappings", "list", "--json").json if not one["backwards"]}
+    one_way = {
+        one["name"] for one in run("mappings", "list", "--json").json if not one["backwards"]
+    }
     assert one_way == {"vgg/bn-folded"}
     shown = run("mappings", "show", "vgg/torchvision_to_conv-head").out
     assert "from: torchvision\nto: conv-head\n" in shown

@@ -256,3 +256,38 @@ def test_a_model_that_cannot_run_is_an_error_with_its_name(models, side):
     one = side("pairs.unlike:Short", drawn(unlike.Short()))
     with pytest.raises(PortkitError, match=r"Short@.*cannot run on an input \[1, 5, 32, 32\]"):
         infer_mapping(one, one, np.zeros((1, 5, 32, 32), np.float32))
+
+
+def test_values_reveal_a_flatten_with_channels_last(pair_up):
+    def spoil(state):
+        wide = state["head.0.weight"].reshape(10, 4, 4, 4)
+        return {**state, "head.0.weight": wide.permute(0, 3, 1, 2)}
+
+    inferred = pair_up("heads", spoil)[2]
+    (pair,) = [pair for pair in inferred.pairs if pair.target == "head.0.weight"]
+    assert pair.ops == "rearrange: out (h w in) -> out in h w"
+    assert "does the source flatten its maps channels last?" in inferred.notes[0]
+
+
+def test_counters_that_an_old_file_lacks_start_at_zero(models, side):
+    pair = models("renamed")
+    state = drawn(pair.Old())
+    target = side("pairs.renamed:New", ported(pair, state))
+    del state["norm.num_batches_tracked"]
+    inferred = infer_mapping(side("pairs.renamed:Old", state), target, IMAGES)
+    assert '- {init: "0.1.num_batches_tracked", with: zeros' in inferred.text
+    assert len(inferred.pairs) == len(pair.MAPS) - 1
+    assert inferred.complete
+
+
+def test_an_auxiliary_head_on_one_side_is_dropped_and_on_both_is_paired(models, side):
+    pair = models("shared")
+    state = drawn(pair.Old())
+    source = side("pairs.shared:Old", state)
+    alone = infer_mapping(source, side("pairs.shared:New", ported(pair, state)), IMAGES)
+    assert alone.dropped == ("aux.weight", "aux.bias")
+    assert '- {drop: "aux.weight", because: "the source does not use it' in alone.text
+    both = infer_mapping(source, side("pairs.shared:Old", drawn(pair.Old(), seed=1)), IMAGES)
+    assert both.complete
+    assert not both.dropped
+    assert ("aux.weight", "aux.weight") in {(pair.source, pair.target) for pair in both.pairs}
