@@ -265,7 +265,7 @@ def test_values_reveal_a_flatten_with_channels_last(pair_up):
 
     inferred = pair_up("heads", spoil)[2]
     (pair,) = [pair for pair in inferred.pairs if pair.target == "head.0.weight"]
-    assert pair.ops == "rearrange: out (h w in) -> out in h w"
+    assert pair.ops == "rearrange: out (h w in) -> out in h w (h=4, w=4)"
     assert "does the source flatten its maps channels last?" in inferred.notes[0]
 
 

@@ -27,7 +27,8 @@ def infer_mapping(source: Party, target: Party, images: "Array") -> Inferred:
     with source.open() as taken, target.open() as given:
         evidence = Evidence(take_fingerprints(taken), take_fingerprints(given))
         draft = _drafted((flows[0], flows[1]), evidence)
-        spread_aliases(draft, _missing(flows[0], taken))
+        draft.absent = _missing(flows[0], taken)
+        spread_aliases(draft, draft.absent)
         _settle_ops(draft, taken, given)
     _report_conflicts(draft, evidence)
     return _inferred(draft, evidence, (_end(source), _end(target)))

@@ -31,6 +31,7 @@ class Draft:
     ties: dict[str, str] = field(default_factory=dict)  # source name, and which one it repeats
     made: dict[str, str] = field(default_factory=dict)  # target name, and why it is made anew
     notes: list[str] = field(default_factory=list)
+    absent: frozenset[str] = frozenset()  # source names that its file does not hold
 
     @property
     def taken(self) -> frozenset[str]:
@@ -40,8 +41,8 @@ class Draft:
 
     @property
     def unpaired_source(self) -> tuple[str, ...]:
-        taken = self.taken
-        return tuple(name for name in self.source.shapes if name not in taken)
+        gone = self.taken | self.absent
+        return tuple(name for name in self.source.shapes if name not in gone)
 
     @property
     def unpaired_target(self) -> tuple[str, ...]:
