@@ -20,6 +20,7 @@ from portkit.verification.faults import (
     share,
 )
 from portkit.verification.ladder import verify_job
+from portkit.verification.selftest import self_test
 
 sys.path.insert(0, str(Path(__file__).parent))
 import nets
@@ -221,3 +222,13 @@ def test_the_ladder_rejects_every_fault_by_each_rung_that_must_see_it(jobs, buil
         found = verify_job(replace(job, target=faulty.side, options=options))
         assert found.rungs[0].rung == rung
         assert found.rungs[0].status is Status.FAILED, (home, faulty.place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vgg11", "vgg11_lrn", "lrn"])
+def test_ten_seeds_give_the_same_verdicts(name, tmp_path):
+    size = nets.OWN_SIZE if name in nets.OWN else None
+    tested = self_test(nets.make_job(name, tmp_path, Options(input_size=size)), tuple(range(10)))
+    assert tested.untouched.passed
+    assert [f"{trial.fault} {trial.place}" for trial in tested.survivors] == []
+    assert len(tested.trials) > 200

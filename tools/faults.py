@@ -8,7 +8,7 @@ where a control does not pass, or where less than 90 % of the nameable causes ar
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,36 @@ def _print_table(rows: list[Row], *, markdown: bool) -> None:
         print("  ".join(f"{cell:{n}}" for cell, n in zip(line, widths, strict=True)).rstrip())
 
 
+def print_by_fault(rows: list[Row]) -> None:
+    """Print a Markdown table of faults: in how many of its placements a rung sees each."""
+    rungs = (*RUNGS, "pipeline", "allclose", "top-1")
+    print(f"| fault | placements | {' | '.join(rungs)} | named |")
+    print(f"| --- | ---: |{' --- |' * (len(rungs) + 1)}")
+    for fault in dict.fromkeys(row.fault for row in rows):
+        own = [row for row in rows if row.fault == fault]
+        named = [row.named == "named" for row in own if row.named]
+        cells = [_share([_sees(row, rung) for row in own]) for rung in rungs]
+        print(f"| {fault} | {len(own)} | {' | '.join(cells)} | {_share(named)} |")
+
+
+def _sees(row: Row, rung: str) -> bool | None:
+    """Say whether a rung sees a fault; for top-1 agreement, whether it falls below 100 %."""
+    mark = row.seen.get(rung, "")
+    if not mark:
+        return None
+    return mark != "100%" if rung == "top-1" else mark != "·"
+
+
+def _share(seen: Sequence[bool | None]) -> str:
+    """Write how many of those that apply are true: ✗ for all, · for none."""
+    known = [one for one in seen if one is not None]
+    if not known:
+        return ""
+    if all(known):
+        return "✗"
+    return f"{sum(known)} of {len(known)}" if any(known) else "·"
+
+
 def _sum_up(rows: list[Row], failed: list[str]) -> bool:
     """Print what came of it, and say whether that is as it should be."""
     survivors = [row for row in rows if row.survives]
@@ -216,6 +246,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="placements of each fault")
     parser.add_argument("--full", action="store_true", help="torchvision's nets at full size")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--by-fault", action="store_true", help="sum placements up, as Markdown")
     options = parser.parse_args()
     torch.set_num_threads(1 if not options.full else torch.get_num_threads())
     if options.full:
@@ -232,7 +263,10 @@ def main() -> None:
             rows += find_rows(trials, faults, options.seeds)
             failed += filter(None, map(trials.try_control, CONTROLS))
     rows += [try_pixels(f) for f in PIXEL_FAULTS if not options.faults or f.id in ids]
-    _print_table(rows, markdown=options.markdown)
+    if options.by_fault:
+        print_by_fault(rows)
+    else:
+        _print_table(rows, markdown=options.markdown)
     raise SystemExit(0 if _sum_up(rows, failed) else 1)
 
 
