@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _EXPLAINED = 12  # failing units whose cause is searched for
 _END = "output"
+_ALIKE = 1e-4  # of the largest value: two tensors in one form, whatever the arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +209,7 @@ def _shown(cut: Cut, call: int) -> str:
 def _unit(name: str, wanted: Tensor | None, got: Tensor) -> Unit:
     if wanted is None:
         return Unit(name, float("inf"), 0.0, f"is {list(got.shape)}, of another size")
-    difference = (got.double() - wanted.double()).abs()
-    worst = float(difference.max()) if difference.numel() else 0.0
-    scale = float(wanted.abs().max()) if wanted.numel() else 0.0
-    return Unit(name, worst, scale)
+    return Unit(name, _farthest(wanted, got), _largest(wanted))
 
 
 def _fitting(reference: Tensor, seen: Tensor) -> Tensor | None:
@@ -224,17 +222,27 @@ def _fitting(reference: Tensor, seen: Tensor) -> Tensor | None:
     if made.numel() != seen.numel():
         return None
     plain = made.reshape(seen.shape)
-    if made.ndim < 3 or torch.allclose(plain, seen, rtol=0, atol=1e-4 * _largest(plain)):
+    gate = _ALIKE * _largest(plain)
+    if made.ndim < 3 or _farthest(plain, seen) <= gate:
         return plain
     moved = (made.movedim(1, -1).reshape(seen.shape), made.movedim(-1, 1).reshape(seen.shape))
-    for other in moved:
-        if torch.allclose(other, seen, rtol=0, atol=1e-4 * _largest(plain)):
-            return other
-    return plain
+    return next((other for other in moved if _farthest(other, seen) <= gate), plain)
+
+
+def _farthest(one: Tensor, other: Tensor) -> float:
+    """Return max|one - other|, exact for floats that are close; NaN where there is one."""
+    if not one.numel():
+        return 0.0
+    if not one.is_floating_point() or one.dtype is not other.dtype:
+        one, other = one.double(), other.double()
+    return float((one - other).abs_().max())
 
 
 def _largest(tensor: Tensor) -> float:
-    return float(tensor.abs().max()) if tensor.numel() else 0.0
+    if not tensor.numel():
+        return 0.0
+    low, high = torch.aminmax(tensor.byte() if tensor.dtype is torch.bool else tensor)
+    return float(torch.maximum(-low.double(), high.double()))
 
 
 def _unmet(state: _Pass) -> Iterator[str]:
