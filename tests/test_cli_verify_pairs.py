@@ -106,6 +106,16 @@ def new(*order):
     made.load_state_dict(state)
     return made
 
+class Late(Old):
+    def forward(self, x):
+        answer = super().forward(x)
+        return answer if len(x) < 4 else answer.flip(0)
+
+def late():
+    made = Late()
+    made.load_state_dict(old().state_dict())
+    return made
+
 def swapped():
     return new("one", "three", "two")
 
@@ -207,3 +217,12 @@ def test_the_verifier_proves_itself_on_this_port(run, ported):
     tested = ran.json["self_test"]
     assert tested["survivors"] == []
     assert len({trial["fault"] for trial in tested["trials"]}) >= 20
+
+
+def test_nothing_dearer_is_run_after_a_failure(run, nets):
+    ran = run(
+        "verify", f"{nets}:late", "--against", f"{nets}:old", "--input-size", "24,20", "--json"
+    )
+    assert ran.code == 1
+    assert ran.json["rungs"][-1]["rung"] == "outputs"
+    assert "pipeline: an earlier rung failed" in ran.json["not_checked"]

@@ -88,7 +88,10 @@ def run_rungs(job: Job) -> Iterator[RungResult]:
             if result.status is Status.FAILED:
                 yield _name_culprits(stage)
                 return
-        yield from _compare_as_deployed(stage)
+        for result in _compare_as_deployed(stage):
+            yield result
+            if result.status is Status.FAILED:
+                return
 
 
 def name_culprits(job: Job) -> Iterator[RungResult]:
