@@ -119,6 +119,19 @@ def late():
 def swapped():
     return new("one", "three", "two")
 
+class Dense(New):
+    # Scores every place; their mean are the logits.
+    def forward(self, x):
+        return self.classify(self.body[:-1](x))
+
+def dense(*order):
+    made = Dense()
+    made.load_state_dict(new(*order).state_dict())
+    return made
+
+def dense_swapped():
+    return dense("one", "three", "two")
+
 def other():
     torch.manual_seed(5)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3))
@@ -217,6 +230,22 @@ def test_the_verifier_proves_itself_on_this_port(run, ported):
     tested = ran.json["self_test"]
     assert tested["survivors"] == []
     assert len({trial["fault"] for trial in tested["trials"]}) >= 20
+
+
+@pytest.mark.parametrize(("one", "other"), [("dense", "old"), ("old", "dense"), ("new", "dense")])
+def test_pooling_before_a_head_or_after_it_is_the_same(run, nets, one, other):
+    words = ("verify", f"{nets}:{one}", "--against", f"{nets}:{other}", "--input-size", "24,20")
+    ran = run(*words, "--json")
+    assert (ran.code, ran.json["passed"]) == (0, True)
+
+
+def test_pooling_after_a_head_hides_no_fault(run, nets):
+    words = ("--against", f"{nets}:old", "--input-size", "24,20", "--save-mapping", "m.yaml")
+    assert run("verify", f"{nets}:dense", *words, QUICK).code == 0
+    mapping = Path("m.yaml").read_text()
+    Path("m.yaml").write_text(mapping.replace(":dense", ":dense_swapped"))
+    ran = run("verify", f"{nets}:dense_swapped", *words[:4], "--mapping", "m.yaml")
+    assert ran.code == 1
 
 
 def test_nothing_dearer_is_run_after_a_failure(run, nets):

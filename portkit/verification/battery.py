@@ -4,7 +4,7 @@ A fault may show only at another size (ceil mode), only at a batch above one (a 
 them), only on coloured photographs (swapped channels) or only the second time (dropout).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -135,15 +135,39 @@ def _within(heights: Size, widths: Size) -> tuple[Size, ...]:
 
 
 def guess_inputs(module: "nn.Module", sizes: tuple[Size, ...]) -> Inputs | None:
-    """Return what a model takes, as its first layer with a kernel tells; None where none does."""
+    """Return what a model takes: the first layer's input with which it runs; None if none tells.
+
+    Layers come in the order in which they were made, which need not be the one they are called in:
+    each kind of input is tried, on a module that costs nothing to run where it has no values.
+    """
+    kinds = list(dict.fromkeys(_kinds_of_input(module, sizes)))
+    if len(kinds) < 2:
+        return next(iter(kinds), None)
+    return next((inputs for inputs in kinds if _runs(module, inputs)), kinds[0])
+
+
+def _kinds_of_input(module: "nn.Module", sizes: tuple[Size, ...]) -> Iterator[Inputs]:
     from torch import nn
 
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            return Inputs(layer.in_channels, sizes)
-        if isinstance(layer, nn.Linear):
-            return Inputs(0, sizes, layer.in_features)
-    return None
+            yield Inputs(layer.in_channels, sizes)
+        elif isinstance(layer, nn.Linear):
+            yield Inputs(0, sizes, layer.in_features)
+
+
+def _runs(module: "nn.Module", inputs: Inputs) -> bool:
+    import torch
+
+    from portkit.runners.torch import as_input
+
+    shape = (inputs.features,) if inputs.features else (inputs.channels, *inputs.sizes[0])
+    try:
+        with torch.inference_mode():
+            module(as_input(module, np.zeros((1, *shape), np.float32)))
+    except Exception:  # whatever a user's own model may raise
+        return False
+    return True
 
 
 def training_size(source: Endpoint) -> int:

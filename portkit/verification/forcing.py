@@ -23,6 +23,7 @@ from portkit.verification.comparing import pair_outputs
 from portkit.verification.cuts import Cut, find_cuts, layers_between
 from portkit.verification.diagnosis.layers import LayerCase, explain_layer
 from portkit.verification.diagnosis.spans import SpanCase, explain_span
+from portkit.verification.fitting import Fitted, farthest, fit, largest
 from portkit.verification.results import Diagnosis
 from portkit.verification.running import Pair
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _EXPLAINED = 12  # failing units whose cause is searched for
 _END = "output"
-_ALIKE = 1e-4  # of the largest value: two tensors in one form, whatever the arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +164,13 @@ def _judge_given(state: _Pass, key: Key, tensor: Tensor) -> Tensor | None:
     given = state.trace.given(cut, key[1]) if cut else None
     if cut is None or given is None or _is_adapted(state, given):
         return None
-    wanted = _fitting(given, tensor)
-    unit = _unit(f"{_name(state.last)} → {_shown(cut, key[1])}", wanted, tensor)
+    met = fit(given, tensor)
+    unit = _unit(f"{_name(state.last)} → {_shown(cut, key[1])}", met, tensor)
     state.units[unit.name] = unit
     if unit.share > state.gate and len(state.cases) < _EXPLAINED:
-        case = _span_case(state, cut, wanted, tensor)
+        case = _span_case(state, cut, met, tensor)
         state.cases.append((unit, partial(explain_span, case)))
-    return None if wanted is None else wanted.clone()
+    return None if met is None else met.passed_on.clone()
 
 
 def _is_adapted(state: _Pass, given: Tensor) -> bool:
@@ -187,15 +187,15 @@ def _judge_answer(state: _Pass, key: Key, tensor: Tensor) -> Tensor | None:
     answered = state.trace.answered(cut, key[1]) if cut else None
     if cut is None or answered is None:
         return None
-    wanted = _fitting(answered, tensor)
-    unit = _unit(_shown(cut, key[1]), wanted, tensor)
+    met = fit(answered, tensor)
+    unit = _unit(_shown(cut, key[1]), met, tensor)
     state.units[unit.name] = unit
     state.last = cut
-    if unit.share > state.gate and wanted is not None and len(state.cases) < _EXPLAINED:
-        case = _layer_case(state, cut, key[1], (wanted, tensor))
+    if unit.share > state.gate and met is not None and len(state.cases) < _EXPLAINED:
+        case = _layer_case(state, cut, key[1], met)
         if case is not None:
             state.cases.append((unit, partial(explain_layer, case)))
-    return None if wanted is None else wanted.clone()
+    return None if met is None else met.passed_on.clone()
 
 
 def _name(cut: Cut | None) -> str:
@@ -206,43 +206,10 @@ def _shown(cut: Cut, call: int) -> str:
     return f"{cut.target} (call {call + 1})" if call else cut.target
 
 
-def _unit(name: str, wanted: Tensor | None, got: Tensor) -> Unit:
-    if wanted is None:
-        return Unit(name, float("inf"), 0.0, f"is {list(got.shape)}, of another size")
-    return Unit(name, _farthest(wanted, got), _largest(wanted))
-
-
-def _fitting(reference: Tensor, seen: Tensor) -> Tensor | None:
-    """Return the source's tensor in the form of the target's; None where no form fits.
-
-    A head may be given `[N, C·h·w]` or `[N, C, h, w]`, and a model may keep channels last or
-    flatten in another order than the source, with weights to match: the form that agrees best.
-    """
-    made = reference.to(dtype=seen.dtype, device=seen.device)
-    if made.numel() != seen.numel():
-        return None
-    plain = made.reshape(seen.shape)
-    gate = _ALIKE * _largest(plain)
-    if made.ndim < 3 or _farthest(plain, seen) <= gate:
-        return plain
-    moved = (made.movedim(1, -1).reshape(seen.shape), made.movedim(-1, 1).reshape(seen.shape))
-    return next((other for other in moved if _farthest(other, seen) <= gate), plain)
-
-
-def _farthest(one: Tensor, other: Tensor) -> float:
-    """Return max|one - other|, exact for floats that are close; NaN where there is one."""
-    if not one.numel():
-        return 0.0
-    if not one.is_floating_point() or one.dtype is not other.dtype:
-        one, other = one.double(), other.double()
-    return float((one - other).abs_().max())
-
-
-def _largest(tensor: Tensor) -> float:
-    if not tensor.numel():
-        return 0.0
-    low, high = torch.aminmax(tensor.byte() if tensor.dtype is torch.bool else tensor)
-    return float(torch.maximum(-low.double(), high.double()))
+def _unit(name: str, met: Fitted | None, seen: Tensor) -> Unit:
+    if met is None:
+        return Unit(name, float("inf"), 0.0, f"is {list(seen.shape)}, of another size")
+    return Unit(name, farthest(met.wanted, met.got), largest(met.wanted))
 
 
 def _unmet(state: _Pass) -> Iterator[str]:
@@ -273,19 +240,18 @@ def _judge_end(state: _Pass, answer: Any, failure: str) -> None:
             unit = Unit(paired.subject, float("inf"), 0.0, paired.why_not)
         else:
             got, wanted = (torch.from_numpy(value.copy()) for value in paired.values)
-            reference = wanted if got.shape == wanted.shape else None
-            unit = _unit(paired.subject, reference, got)
+            met = Fitted(wanted, got, wanted) if got.shape == wanted.shape else None
+            unit = _unit(paired.subject, met, got)
             if unit.share > state.gate and len(state.cases) < _EXPLAINED:
-                case = _span_case(state, None, reference, got)
+                case = _span_case(state, None, met, got)
                 state.cases.append((unit, partial(explain_span, case)))
         state.units[unit.name] = unit
 
 
-def _layer_case(state: _Pass, cut: Cut, call: int, seen: tuple[Tensor, Tensor]) -> LayerCase | None:
+def _layer_case(state: _Pass, cut: Cut, call: int, met: Fitted) -> LayerCase | None:
     given = state.trace.given(cut, call)
     if state.source is None or state.target is None or given is None or cut.enter != cut.leave:
         return None
-    wanted, got = seen
     layer = state.target.get_submodule(cut.target)
     kin = {
         other.target: module
@@ -297,9 +263,9 @@ def _layer_case(state: _Pass, cut: Cut, call: int, seen: tuple[Tensor, Tensor]) 
         name=cut.target,
         source=state.source.get_submodule(cut.enter),
         target=layer,
-        given=_given_form(layer, given.to(got), got),
-        wanted=wanted,
-        got=got,
+        given=_given_form(layer, given.to(met.got), met.got),
+        wanted=met.wanted,
+        got=met.got,
         siblings=kin,
     )
 
@@ -313,7 +279,7 @@ def _given_form(layer: nn.Module, given: Tensor, got: Tensor) -> Tensor:
     return given
 
 
-def _span_case(state: _Pass, cut: Cut | None, wanted: Tensor | None, got: Tensor) -> SpanCase:
+def _span_case(state: _Pass, cut: Cut | None, met: Fitted | None, seen: Tensor) -> SpanCase:
     last = state.last
     answered = state.trace.answered(last, 0) if last else None
     given = torch.from_numpy(state.trace.batch.images) if answered is None else answered
@@ -325,9 +291,9 @@ def _span_case(state: _Pass, cut: Cut | None, wanted: Tensor | None, got: Tensor
     )
     return SpanCase(
         name=f"{_name(last)} → {cut.target if cut else _END}",
-        given=given.to(got),
-        wanted=wanted,
-        got=got,
+        given=given.to(seen),
+        wanted=met.wanted if met else None,
+        got=met.got if met else seen,
         source_modules=ours,
         target_modules=theirs,
     )

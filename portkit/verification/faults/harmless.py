@@ -18,13 +18,16 @@ def is_harmless(job: Job, net: nn.Module, fault: Fault, seed: int) -> bool:
     A mapping that makes no claim about sizes is for all of them.
     """
     valid = job.plan.facts.get("valid_sizes")
-    inputs = guess_inputs(job.source.skeleton(), ())
-    if not (fault.by_size and valid and inputs and inputs.channels):
+    if not (fault.by_size and valid):
+        return False
+    sizes = tuple(product(valid["h"], valid["w"]))
+    inputs = guess_inputs(job.source.skeleton(), sizes)
+    if not (inputs and inputs.channels):
         return False
     faulty = share(net)
     inject(fault, faulty, seed)
     random = np.random.default_rng(2)
-    for size in product(valid["h"], valid["w"]):
+    for size in sizes:
         images = noise(random, inputs.channels, size)[None]
         try:
             ours, theirs = (run_module(one, images) for one in (net, faulty))
