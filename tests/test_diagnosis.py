@@ -1,6 +1,8 @@
 """What went wrong, named: tensors, layers and spans, and no cause without evidence."""
 
+import ast
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from portkit.verification import causes
+from portkit.verification.causes import Cause
 from portkit.verification.diagnosis.layers import LayerCase, explain_layer
+from portkit.verification.diagnosis.moves import usual_moves
+from portkit.verification.diagnosis.roundings import usual_roundings
+from portkit.verification.diagnosis.signals import signals
 from portkit.verification.diagnosis.spans import SpanCase, explain_span
 from portkit.verification.diagnosis.tensors import explain_parameter
+from portkit.verification.diagnosis.variants import layer_variants, span_variants
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,6 +101,19 @@ def test_nothing_is_called_equal_that_is_not(order, seed):
     assert "256 of 256" not in found.evidence
 
 
+def test_a_turned_sign_is_the_simpler_explanation():
+    half = drawn(3, 8, 3, 3)
+    want = np.concatenate([half, -half])  # with its halves swapped, it is its own negative
+    assert np.array_equal(np.roll(want, 3, 0), -want)
+    assert explain_parameter("w", -want, want, {}).cause == "negated"
+
+
+def test_zeros_may_keep_their_sign():
+    want = edited(KERNEL, (0, 0), 0)
+    got = edited(-want, (0, 0), 0)
+    assert explain_parameter("w", got, want, {}).cause == "negated"
+
+
 def layer_case(source, target, given):
     with torch.no_grad():
         return LayerCase("net.0", source, target, given, source(given), target(given), {})
@@ -163,6 +184,43 @@ SPANS = {
     "lrn_pool_order": ([LRN, POOL], [POOL, LRN]),
     "softmax_appended": ([nn.Flatten()], [nn.Flatten(), nn.Softmax(1)]),
 }
+
+
+def used_in(path):
+    """Return the causes that a module names by their member, and those it names by a string."""
+    tree = ast.parse(path.read_text())
+    members, strings = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Cause":
+            members.add(node.attr)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "Diagnosis":
+            strings |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
+    return members, strings
+
+
+def test_the_table_has_every_cause_that_is_named_and_no_other():
+    folder = Path(causes.__file__).parent
+    found = [used_in(path) for path in folder.rglob("*.py")]
+    assert set().union(*(members for members, _ in found)) == set(Cause.__members__)
+    assert set().union(*(strings for _, strings in found)) <= set(Cause)
+    assert [cause.value for cause in Cause] == [name.lower() for name in Cause.__members__]
+
+
+def test_no_candidate_has_a_cause_of_its_own():
+    given = torch.randn(2, 3, 9, 11, dtype=torch.float64)
+    tried = [
+        *signals(given, images=True),
+        *layer_variants(nn.Conv2d(3, 4, 3, padding=1).double(), given),
+        *layer_variants(normed(), given),
+    ]
+    found = {candidate.cause for candidate in tried}
+    for layer in (nn.ReLU(), LRN, POOL, nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Softmax(1)):
+        found |= {cause for cause, _, _ in span_variants(layer)}
+    found |= {named.cause for named in usual_moves((12, 12))}
+    found |= {named.cause for named in usual_moves(KERNEL.shape)}
+    found |= {rounding.cause for rounding in usual_roundings(KERNEL)}
+    assert len(found) >= 40
+    assert {type(cause) for cause in found} == {Cause}
 
 
 @pytest.mark.parametrize("cause", SPANS)

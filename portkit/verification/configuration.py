@@ -1,23 +1,24 @@
 """What tensors do not say: epsilons, strides, padding, pooling, activations of both models."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
 from portkit.planning import Plan
+from portkit.verification.causes import Cause
 from portkit.verification.cuts import Cut, find_cuts
 from portkit.verification.facts import check_facts, idle_facts
 from portkit.verification.results import Check, Diagnosis
 from portkit.verification.settings import (
     BATCH_NORMS,
     CONVOLUTIONS,
-    POOLS,
+    FAMILIES,
     TRANSPOSED,
     Modules,
+    causes_of,
     check_settings,
     differing,
     layers_of,
@@ -25,35 +26,10 @@ from portkit.verification.settings import (
     settings_of,
 )
 
-_ADAPTIVE = (
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-)  # fmt: skip
-_ACTIVATIONS = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign,
-    nn.LogSigmoid, nn.Threshold, nn.GLU,
-)  # fmt: skip
-_SOFTMAX = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
-_RESIZES = (nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle)
-_PADS = (
-    nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d,
-    nn.ReplicationPad1d, nn.ReplicationPad2d,
-)  # fmt: skip
-# Layers without tensors, by family: within one, another class is a difference like any other.
-FAMILIES: Mapping[str, tuple[type[nn.Module], ...]] = MappingProxyType(
-    {
-        "pooling": POOLS,
-        "adaptive pooling": _ADAPTIVE,
-        "activation": _ACTIVATIONS,
-        "softmax": _SOFTMAX,
-        "lrn": (nn.LocalResponseNorm,),
-        "resizing": _RESIZES,
-        "padding": _PADS,
-    }
-)
+# Families that are compared otherwise: by the tensors they own, by their mode, or not at all.
+_APART = ("batch norm", "dropout", "reshaping")
 # Attributes that change what a layer computes.
-ATTRIBUTES = (
+_ATTRIBUTES = (
     "kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad",
     "divisor_override", "size", "alpha", "beta", "k", "negative_slope", "approximate", "dim",
     "output_size", "scale_factor", "mode", "align_corners", "upscale_factor", "downscale_factor",
@@ -88,8 +64,9 @@ def compare_configurations(plan: Plan, modules: Modules) -> Compared:
     """Compare both models' settings: what the mapping states, layer by layer, mode by mode."""
     notes = list(idle_facts(plan, modules))
     checks = [*check_facts(plan, *modules), *_check_owners(find_cuts(plan), modules)]
-    for family, kinds in FAMILIES.items():
-        checks += _check_family(family, kinds, modules, notes)
+    for family in FAMILIES:
+        if family not in _APART:
+            checks += _check_family(family, modules, notes)
     checks += _check_modes(modules)
     return Compared(tuple(checks), tuple(notes))
 
@@ -127,14 +104,12 @@ def _expected(ours: nn.Module, theirs: nn.Module) -> dict[str, Any]:
     return {}
 
 
-def _check_family(
-    family: str, kinds: tuple[type[nn.Module], ...], modules: Modules, notes: list[str]
-) -> Iterator[Check]:
+def _check_family(family: str, modules: Modules, notes: list[str]) -> Iterator[Check]:
     """Compare layers without tensors, where both models have as many of them.
 
     Layers that are used more than once, or written as function calls, cannot be paired like this.
     """
-    ours, theirs = (layers_of(module, kinds) for module in modules)
+    ours, theirs = (layers_of(module, FAMILIES[family]) for module in modules)
     if len(ours) != len(theirs):
         words = f"{len(ours)} {family} layers in the source, {len(theirs)} in the target"
         notes.append(f"{words}: not compared one by one")
@@ -147,16 +122,16 @@ def _check_family(
             continue
         what = f"{got}, source {one} is {want}"
         if type(first) is not type(layer):
-            cause = "activation_changed" if family == "activation" else ""
-            diagnosis = Diagnosis(cause, what) if cause else None
+            changed = family == "activation"
+            diagnosis = Diagnosis(Cause.ACTIVATION_CHANGED, what) if changed else None
             yield Check(other, passed=False, what=what, diagnosis=diagnosis)
             continue
-        differs = differing(settings_of(first, ATTRIBUTES), settings_of(layer, ATTRIBUTES))
+        differs = differing(settings_of(first, _ATTRIBUTES), settings_of(layer, _ATTRIBUTES))
         yield check_settings(other, what, differs, layer)
 
 
 def _describe(layer: nn.Module) -> str:
-    settings = settings_of(layer, ATTRIBUTES)
+    settings = settings_of(layer, _ATTRIBUTES)
     return f"{type(layer).__name__}({listed(settings)})"
 
 
@@ -174,7 +149,6 @@ def _check_modes(modules: Modules) -> Iterator[Check]:
             yield Check(name or "the model", passed=False, what=what, diagnosis=diagnosis)
 
 
-def _cause_of_training(layer: nn.Module) -> str:
-    if isinstance(layer, BATCH_NORMS):
-        return "batchnorm_train_mode"
-    return "dropout_active" if "Drop" in type(layer).__name__ else ""
+def _cause_of_training(layer: nn.Module) -> Cause | None:
+    dropping = Cause.DROPOUT_ACTIVE if "Drop" in type(layer).__name__ else None
+    return causes_of(layer).get("training", dropping)

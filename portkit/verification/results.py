@@ -37,7 +37,7 @@ class Status(StrEnum):
 class Diagnosis:
     """Why a tensor or layer is wrong: a cause by its short name, and the evidence in words."""
 
-    cause: str  # "transposed", "batchnorm_eps": a key of a table of causes
+    cause: str  # "transposed", "batchnorm_eps": a member of causes.Cause
     evidence: str  # "it equals the transpose of its source, 1600 of 1600 elements"
 
 

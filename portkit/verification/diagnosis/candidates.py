@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from portkit.verification.causes import Cause
 from portkit.verification.results import Diagnosis
 
 EXPLAINED = 1e-3  # of the energy of a difference may be left
@@ -18,14 +19,14 @@ _EXACT = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Outcome:
     """What came out, and what should have; None where that has another size."""
 
     name: str
     wanted: Tensor | None
     got: Tensor
 
-    def left(self, made: Tensor | None) -> float:
+    def residual(self, made: Tensor | None) -> float:
         """Return the share of the difference's energy that an answer leaves unexplained."""
         if made is None or made.numel() != self.got.numel():
             return float("inf")
@@ -47,24 +48,24 @@ class Seen:
 class Candidate:
     """A cause, what it says, and the answer that it would give."""
 
-    cause: str
+    cause: Cause
     words: str
     answer: Callable[[], Tensor | None]
 
 
-def find_candidate(seen: Seen, candidates: Iterable[Candidate]) -> Diagnosis | None:
+def find_candidate(outcome: Outcome, candidates: Iterable[Candidate]) -> Diagnosis | None:
     """Return the cause that explains the difference, the first exact one or else the best."""
     least, found = EXPLAINED, None
     for candidate in candidates:
-        left = seen.left(attempt(candidate.answer))
-        if left <= least and not (found and left > least / 4):
-            least, found = left, candidate
-        if left <= _EXACT:
+        residual = outcome.residual(attempt(candidate.answer))
+        if residual <= least and not (found and residual > least / 4):
+            least, found = residual, candidate
+        if residual <= _EXACT:
             break
     if found is None:
         return None
     share = f"{100 * (1 - least):.4g} % of the difference explained"
-    return Diagnosis(found.cause, f"{seen.name}: {found.words}, {share}")
+    return Diagnosis(found.cause, f"{outcome.name}: {found.words}, {share}")
 
 
 def attempt(answer: Callable[[], Any]) -> Tensor | None:
@@ -108,22 +109,23 @@ def altered(layer: nn.Module, changes: Mapping[str, Any]) -> nn.Module:
     return twin
 
 
-def refuse_values(seen: Seen) -> Diagnosis | None:
+def refuse_values(outcome: Outcome) -> Diagnosis | None:
     """Say so where values are not finite though they should be."""
-    wrong = int((~torch.isfinite(seen.got)).sum())
-    fine = seen.wanted is None or bool(torch.isfinite(seen.wanted).all())
+    wrong = int((~torch.isfinite(outcome.got)).sum())
+    fine = outcome.wanted is None or bool(torch.isfinite(outcome.wanted).all())
     if not wrong or not fine:
         return None
-    words = f"{wrong:,} of {seen.got.numel():,} values are not finite"
-    return Diagnosis("not_finite", f"{seen.name}: {words}")
+    words = f"{wrong:,} of {outcome.got.numel():,} values are not finite"
+    return Diagnosis(Cause.NOT_FINITE, f"{outcome.name}: {words}")
 
 
-def describe_difference(seen: Seen) -> Diagnosis:
+def describe_difference(outcome: Outcome) -> Diagnosis:
     """Return the figures of a difference that no usual cause explains."""
-    words = f"{seen.name}: no usual cause fits"
-    if seen.wanted is None:
-        return Diagnosis("unknown", f"{words}, the shape is {list(seen.got.shape)}")
-    off = (seen.got - seen.wanted).abs()
-    wrong = int((off > 1e-6 * seen.wanted.abs().max()).sum())
+    words = f"{outcome.name}: no usual cause fits"
+    if outcome.wanted is None:
+        return Diagnosis(Cause.UNKNOWN, f"{words}, the shape is {list(outcome.got.shape)}")
+    off = (outcome.got - outcome.wanted).abs()
+    wrong = int((off > 1e-6 * outcome.wanted.abs().max()).sum())
     words += f", {wrong:,} of {off.numel():,} values are off, by {float(off.max()):.3g} at most"
-    return Diagnosis("unknown", f"{words}, largest value {float(seen.wanted.abs().max()):.3g}")
+    words += f", largest value {float(outcome.wanted.abs().max()):.3g}"
+    return Diagnosis(Cause.UNKNOWN, words)

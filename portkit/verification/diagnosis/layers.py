@@ -11,9 +11,10 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from portkit.verification.causes import Cause
 from portkit.verification.diagnosis.candidates import (
     Candidate,
-    Seen,
+    Outcome,
     altered,
     attempt,
     describe_difference,
@@ -22,29 +23,26 @@ from portkit.verification.diagnosis.candidates import (
     run_layer,
 )
 from portkit.verification.diagnosis.signals import explain_factor, signals
-from portkit.verification.diagnosis.spans import SpanCase, explain_span
 from portkit.verification.diagnosis.tensors import explain_parameter
 from portkit.verification.diagnosis.variants import layer_variants
 from portkit.verification.results import Diagnosis
+from portkit.verification.settings import causes_of, differing, settings_of
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
-__all__ = ["LayerCase", "SpanCase", "explain_layer", "explain_span"]
-
-ATTRIBUTES: Mapping[str, str] = MappingProxyType(
+# What it is where a layer lacks a tensor; any other has no name of its own.
+_MISSING: Mapping[str, Cause] = MappingProxyType(
     {
-        "eps": "batchnorm_eps",
-        "stride": "stride",
-        "padding": "padding",
-        "padding_mode": "padding_mode",
-        "groups": "groups",
-        "dilation": "dilation",
-        "training": "batchnorm_train_mode",
+        "weight": Cause.MISSING_WEIGHT,
+        "bias": Cause.MISSING_BIAS,
+        "running_mean": Cause.MISSING_RUNNING_MEAN,
+        "running_var": Cause.MISSING_RUNNING_VAR,
     }
 )
-_WEAK = ("unknown", "unrelated", "another_checkpoint")  # causes that a better one overrules
-_MOVES = ("channel_last_flatten", "memory_order", "transposed", "elements_permuted")
+# Causes that a better one overrules.
+_WEAK = (Cause.UNKNOWN, Cause.UNRELATED, Cause.ANOTHER_CHECKPOINT)
+_MOVES = (Cause.CHANNEL_LAST_FLATTEN, Cause.MEMORY_ORDER, Cause.TRANSPOSED, Cause.ELEMENTS_PERMUTED)
 _IMAGES = 2  # the worst ones, which costly layers are tried on
 
 
@@ -63,18 +61,18 @@ class LayerCase:
 
 def explain_layer(case: LayerCase) -> Diagnosis | None:
     """Return why a layer of the target does not answer as the source's; None where it does."""
-    seen = Seen(case.name, case.wanted, case.got)
-    if case.got.shape != case.wanted.shape or seen.got.equal(case.wanted):
+    outcome = Outcome(case.name, case.wanted, case.got)
+    if case.got.shape != case.wanted.shape or outcome.got.equal(case.wanted):
         return None
-    differing = _differing(case)
-    confirmed = find_candidate(seen, _tried(case, differing))
+    settings = _differing(case)
+    confirmed = find_candidate(outcome, _tried(case, settings))
     if confirmed:
         return confirmed
     parameters = _explain_parameters(case)
     if parameters and parameters.cause not in _WEAK:
         return parameters
-    at_work = refuse_values(seen) or _explain_at_work(case, seen)
-    return at_work or parameters or _said(case, differing) or describe_difference(seen)
+    at_work = refuse_values(outcome) or _explain_at_work(case, outcome)
+    return at_work or parameters or _said(case, settings) or describe_difference(outcome)
 
 
 def _differing(case: LayerCase) -> dict[str, tuple[Any, Any]]:
@@ -83,38 +81,26 @@ def _differing(case: LayerCase) -> dict[str, tuple[Any, Any]]:
     alike = isinstance(other, type(one)) or isinstance(one, type(other))
     if not alike:
         return {}
-    kept = [name for name in ATTRIBUTES if name != "training" or isinstance(one, _BatchNorm)]
-    found = {name: (getattr(one, name, None), getattr(other, name, None)) for name in kept}
-    return {name: (a, b) for name, (a, b) in found.items() if _plain(a) != _plain(b)}
+    names = causes_of(one)
+    found = differing(settings_of(one, names), settings_of(other, names))
+    return {name: (getattr(one, name), getattr(other, name)) for name in found}
 
 
-def _plain(value: Any) -> Any:
-    """Return sizes as one number where all are one, so that 1 and (1, 1) are alike."""
-    if isinstance(value, tuple) and len(set(value)) == 1:
-        return value[0]
-    return value
-
-
-def _cause(case: LayerCase, attribute: str) -> str:
-    is_norm = attribute != "eps" or isinstance(case.source, _BatchNorm)
-    return ATTRIBUTES[attribute] if is_norm else attribute
-
-
-def _tried(case: LayerCase, differing: dict[str, tuple[Any, Any]]) -> Iterator[Candidate]:
+def _tried(case: LayerCase, found: dict[str, tuple[Any, Any]]) -> Iterator[Candidate]:
     """Yield the source's layer with each of the target's attributes."""
     given = _fitting(case.source, case.given)
-    for name, (ours, theirs) in differing.items():
+    for name, (ours, theirs) in found.items():
         words = f"its {name} is {theirs}, its source's {ours}"
         if name == "training":
             words = "it is in train mode: it normalises with the batch's own statistics"
         twin = altered(case.source, {name: theirs})
-        yield Candidate(_cause(case, name), words, partial(run_layer, twin, given))
+        yield Candidate(causes_of(case.source)[name], words, partial(run_layer, twin, given))
 
 
-def _said(case: LayerCase, differing: dict[str, tuple[Any, Any]]) -> Diagnosis | None:
-    for name, (ours, theirs) in differing.items():
+def _said(case: LayerCase, found: dict[str, tuple[Any, Any]]) -> Diagnosis | None:
+    for name, (ours, theirs) in found.items():
         words = f"{case.name}: its {name} is {theirs}, its source's {ours}"
-        return Diagnosis(_cause(case, name), words)
+        return Diagnosis(causes_of(case.source)[name], words)
     return None
 
 
@@ -125,7 +111,7 @@ def _explain_parameters(case: LayerCase) -> Diagnosis | None:
     for name, want in wanted.items():
         if name not in got:
             words = f"{case.name} has no {name}, its source's is not zero"
-            found += [Diagnosis(f"missing_{name}", words)] * bool(want.any())
+            found += [Diagnosis(_MISSING.get(name, Cause.MISSING_TENSOR), words)] * bool(want.any())
         elif got[name].size == want.size:
             made = want.reshape(got[name].shape)
             if not _same(got[name], made):
@@ -153,7 +139,7 @@ def _explain_tensor(case: LayerCase, name: str, got: "Array", want: "Array") -> 
         if array.size == want.size and _same(array.reshape(want.shape), want):
             every = f"{want.size:,} of {want.size:,} elements"
             words = f"{owner} has what {case.name}.{name} should have, {every}"
-            return Diagnosis("sibling_swapped", words)
+            return Diagnosis(Cause.SIBLING_SWAPPED, words)
     return found
 
 
@@ -175,21 +161,21 @@ def _fits_plainly(case: LayerCase) -> bool:
         if name in own and own[name].numel() == tensor.numel()
     }
     twin = altered(case.target, theirs)
-    seen = Seen(case.name, case.wanted, case.got)
-    return seen.is_wanted(attempt(lambda: run_layer(twin, case.given)))
+    outcome = Outcome(case.name, case.wanted, case.got)
+    return outcome.is_wanted(attempt(lambda: run_layer(twin, case.given)))
 
 
-def _explain_at_work(case: LayerCase, seen: Seen) -> Diagnosis | None:
+def _explain_at_work(case: LayerCase, outcome: Outcome) -> Diagnosis | None:
     """Try causes on the source's layer, costly ones on few images, then on what it answered."""
-    given, few = case.given, seen
+    given, few = case.given, outcome
     if len(case.given) == len(case.got) and not isinstance(case.source, _BatchNorm):
         off = (case.got - case.wanted).double().square().flatten(1).sum(1)
         worst = off.topk(min(_IMAGES, len(off))).indices
-        given, few = given[worst], Seen(seen.name, case.wanted[worst], case.got[worst])
+        given, few = given[worst], Outcome(outcome.name, case.wanted[worst], case.got[worst])
     given = _fitting(case.source, given)
     found = find_candidate(few, layer_variants(case.source, given))
-    found = found or explain_factor(seen)
-    return found or find_candidate(seen, signals(case.wanted))
+    found = found or explain_factor(outcome)
+    return found or find_candidate(outcome, signals(case.wanted))
 
 
 def _fitting(layer: nn.Module, given: Tensor) -> Tensor:

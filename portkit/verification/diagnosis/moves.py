@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from portkit.tensors import Shape
+from portkit.verification.causes import Cause
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
@@ -88,7 +89,7 @@ class Roll:
 class Named:
     """A move, the cause it stands for, and what it says about a tensor: "{name} {words}"."""
 
-    cause: str
+    cause: Cause
     words: str
     move: Move
 
@@ -129,11 +130,12 @@ def _transpositions(shape: Shape) -> Iterator[Named]:
     orders = [o for o in _reorderings(shape) if tuple(shape[axis] for axis in o) == shape]
     for order in sorted(orders, key=lambda o: sum(a != b for a, b in enumerate(o))):
         moved = [axis for axis, other in enumerate(order) if axis != other]
-        cause, words = "transposed", f"equals its source with its axes in the order {list(order)}"
+        cause = Cause.TRANSPOSED
+        words = f"equals its source with its axes in the order {list(order)}"
         if moved == [0, 1]:
             words = "equals the transpose of its source"
         elif len(moved) == 2 and moved[0] >= 2:
-            cause = "kernel_transposed"
+            cause = Cause.KERNEL_TRANSPOSED
             words = "equals its source with its kernels' height and width swapped"
         yield Named(cause, words, Permute(shape, order))
 
@@ -142,16 +144,16 @@ def _flips(shape: Shape) -> Iterator[Named]:
     kernel = tuple(axis for axis in _wide(shape) if axis >= 2)
     if len(kernel) > 1:
         words = "equals its source with its kernels turned by 180°"
-        yield Named("kernel_rotated", words, Flip(shape, kernel))
+        yield Named(Cause.KERNEL_ROTATED, words, Flip(shape, kernel))
     for axis in kernel:
         words = f"equals its source with its kernels mirrored along axis {axis}"
-        yield Named("kernel_mirrored", words, Flip(shape, (axis,)))
+        yield Named(Cause.KERNEL_MIRRORED, words, Flip(shape, (axis,)))
     if len(shape) > 1 and shape[1] > 1:
         words = "equals its source with its input channels reversed (RGB ↔ BGR)"
-        yield Named("channels_reversed", words, Flip(shape, (1,)))
+        yield Named(Cause.CHANNELS_REVERSED, words, Flip(shape, (1,)))
     if shape and shape[0] > 2:
         words = "equals its source with its first axis reversed"
-        yield Named("rows_permuted", words, Flip(shape, (0,)))
+        yield Named(Cause.ROWS_PERMUTED, words, Flip(shape, (0,)))
 
 
 def _rolls(shape: Shape) -> Iterator[Named]:
@@ -159,11 +161,11 @@ def _rolls(shape: Shape) -> Iterator[Named]:
         size = shape[axis]
         if size % 2 == 0:
             words = f"equals its source with the halves of axis {axis} swapped"
-            yield Named("halves_swapped", words, Roll(shape, axis, size // 2))
+            yield Named(Cause.HALVES_SWAPPED, words, Roll(shape, axis, size // 2))
         for by in ROLLS:
             if abs(by) < size and by % size * 2 != size:
                 words = f"equals its source shifted by {by} along axis {axis}"
-                yield Named("shifted", words, Roll(shape, axis, by))
+                yield Named(Cause.SHIFTED, words, Roll(shape, axis, by))
 
 
 def _orders(split: Shape) -> Iterator[Named]:
@@ -174,13 +176,13 @@ def _orders(split: Shape) -> Iterator[Named]:
         flattened = order[0] == 0 and len(split) == 4 and order[1] != 1
         if flattened:
             letters = " ".join("ochw"[axis] for axis in order[1:])
-            cause = "channel_last_flatten"
+            cause = Cause.CHANNEL_LAST_FLATTEN
             said = ("flattened", "read as if it had been flattened")
             words = [f"equals its source {how} in the order ({letters})" for how in said]
             if letters == "h w c":
                 words = [text.replace("in the order", "channel-last") for text in words]
         else:
-            cause = "kernel_transposed" if _turns_kernel(order) else "memory_order"
+            cause = Cause.KERNEL_TRANSPOSED if _turns_kernel(order) else Cause.MEMORY_ORDER
             words = [
                 f"holds its source's memory {how} with axes {list(order)}"
                 for how in ("written", "read")

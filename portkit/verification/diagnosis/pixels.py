@@ -9,6 +9,7 @@ import numpy as np
 
 from portkit.evaluation.decoding import as_picture
 from portkit.evaluation.preprocessing import FILTERS, INTERPOLATED, Preprocessing, crop_centre
+from portkit.verification.causes import Cause
 from portkit.verification.results import Diagnosis
 
 if TYPE_CHECKING:
@@ -171,18 +172,18 @@ def _resize(case: Case, size: tuple[int, int]) -> "Image.Image":
 
 CAUSES: Mapping[str, Callable[[Case], Iterator[Variant]]] = MappingProxyType(
     {
-        "normalised_twice": _twice,
-        "not_normalised": _not_normalised,
-        "std_missing": _no_std,
-        "range_255": _wide_range,
-        "caffe_style": _caffe,
-        "symmetric_range": _symmetric,
-        "channels_reversed": _reversed_channels,
-        "constants_reversed": _reversed_constants,
-        "mirrored": _mirrored,
-        "image_transposed": _transposed,
-        "resize_filter": _other_filter,
-        "resize_size": _other_size,
+        Cause.NORMALISED_TWICE: _twice,
+        Cause.NOT_NORMALISED: _not_normalised,
+        Cause.STD_MISSING: _no_std,
+        Cause.RANGE_255: _wide_range,
+        Cause.CAFFE_STYLE: _caffe,
+        Cause.SYMMETRIC_RANGE: _symmetric,
+        Cause.CHANNELS_REVERSED: _reversed_channels,
+        Cause.CONSTANTS_REVERSED: _reversed_constants,
+        Cause.MIRRORED: _mirrored,
+        Cause.IMAGE_TRANSPOSED: _transposed,
+        Cause.RESIZE_FILTER: _other_filter,
+        Cause.RESIZE_SIZE: _other_size,
     }
 )
 
@@ -197,7 +198,7 @@ def _find_shift(case: Case, got: "Array") -> Diagnosis | None:
         ours, theirs = _overlap(got, down, right), _overlap(case.right, -down, -right)
         if _alike(ours, theirs) and not _alike(ours, _overlap(case.right, down, right)):
             words = f"the crop is {_pixels(down, 'up', 'down')}{_pixels(right, 'left', 'right')}"
-            return Diagnosis("crop_shifted", f"{words.rstrip(', ')} of its place")
+            return Diagnosis(Cause.CROP_SHIFTED, f"{words.rstrip(', ')} of its place")
     return None
 
 
@@ -221,7 +222,7 @@ def _find_resizer(case: Case, got: "Array") -> Diagnosis | None:
             if _alike(got, _resized_by_torch(case, mode, antialias=antialias), share):
                 words = f"{mode}, {'antialiased' if antialias else 'not antialiased'}"
                 evidence = f"every pixel is as if the image was resized {words}, to a grey level"
-                return Diagnosis("resize_filter", evidence)
+                return Diagnosis(Cause.RESIZE_FILTER, evidence)
     return None
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from portkit.verification.causes import Cause
+
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
@@ -17,7 +19,7 @@ DIGITS = range(3, 9)  # of decimal text
 class Rounding:
     """How values are rounded, and how far arithmetic may be off from doing it again."""
 
-    cause: str
+    cause: Cause
     words: str
     apply: Callable[["Array"], "Array"]
     slack: float = 0.0  # of the largest value, or of each where they are text
@@ -25,7 +27,7 @@ class Rounding:
 
     @property
     def is_text(self) -> bool:
-        return self.cause == "few_digits"
+        return self.cause == Cause.FEW_DIGITS
 
 
 def to_half(values: "Array") -> "Array":
@@ -78,11 +80,11 @@ def to_int8(unit: float, zero: float = 0.0, low: int = -128) -> "Callable[[Array
 
 
 FLOATS = (
-    Rounding("half", "equals its source rounded to half precision", to_half),
-    Rounding("bfloat16", "equals its source rounded to bfloat16", to_mantissa(7, nearest=True)),
-    Rounding("bfloat16", "equals its source cut to bfloat16", to_mantissa(7, nearest=False)),
-    Rounding("tf32", "equals its source rounded to TF32", to_mantissa(10, nearest=True)),
-    Rounding("tf32", "equals its source cut to TF32", to_mantissa(10, nearest=False)),
+    Rounding(Cause.HALF, "equals its source rounded to half precision", to_half),
+    Rounding(Cause.BFLOAT16, "equals its source rounded to bfloat16", to_mantissa(7, nearest=True)),
+    Rounding(Cause.BFLOAT16, "equals its source cut to bfloat16", to_mantissa(7, nearest=False)),
+    Rounding(Cause.TF32, "equals its source rounded to TF32", to_mantissa(10, nearest=True)),
+    Rounding(Cause.TF32, "equals its source cut to TF32", to_mantissa(10, nearest=False)),
 )
 REDUCED: Mapping[str, Callable[["Array"], "Array"]] = MappingProxyType(
     {
@@ -97,7 +99,7 @@ def usual_roundings(values: "Array") -> tuple[Rounding, ...]:
     """Return the roundings that these values may have gone through; all of them finite."""
     texts = tuple(
         Rounding(
-            "few_digits",
+            Cause.FEW_DIGITS,
             f"equals its source written with {count} {kind}",
             make(count),
             slack=1.5 * float(np.finfo(values.dtype).eps),
@@ -120,9 +122,11 @@ def _quantisations(values: "Array") -> tuple[Rounding, ...]:
         ("asymmetric", to_int8(step, float(np.rint(-low / step)), 0)),
     )
     words = "equals its source rounded to 8-bit integers"
-    made = [Rounding("int8", f"{words} ({how})", apply, 1e-6) for how, apply in kinds]
+    made = [Rounding(Cause.INT8, f"{words} ({how})", apply, 1e-6) for how, apply in kinds]
     if values.ndim > 1:
-        made.append(Rounding("int8", f"{words} (per output channel)", _per_row, 1e-6, by_row=True))
+        made.append(
+            Rounding(Cause.INT8, f"{words} (per output channel)", _per_row, 1e-6, by_row=True)
+        )
     return tuple(made)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from portkit.verification.causes import Cause
 from portkit.verification.diagnosis.searching import Search
 from portkit.verification.results import Diagnosis
 
@@ -35,7 +36,7 @@ def explain_rows(search: Search) -> Diagnosis | None:
                 f"has its source's {called} in another order, {len(places):,} of {count:,} moved, "
                 f"the first: {first} is its source's {moved[first]}"
             )
-        return search.say("rows_permuted", words)
+        return search.say(Cause.ROWS_PERMUTED, words)
     return None
 
 

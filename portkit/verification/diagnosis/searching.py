@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from portkit.verification.causes import Cause
 from portkit.verification.diagnosis.moves import Move
 from portkit.verification.results import Diagnosis
 
@@ -52,7 +53,7 @@ class Search:
         self.compared += 1
         return np.array_equal(bits_of(self.got), bits_of(other))
 
-    def say(self, cause: str, words: str) -> Diagnosis:
+    def say(self, cause: Cause, words: str) -> Diagnosis:
         """Return a diagnosis that holds for every element."""
         return Diagnosis(cause, f"{self.name} {words}, {self.every}")
 

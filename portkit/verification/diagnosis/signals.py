@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portkit.verification.diagnosis.candidates import Candidate, Seen
+from portkit.evaluation.preprocessing import MEAN, STD
+from portkit.verification.causes import Cause
+from portkit.verification.diagnosis.candidates import Candidate, Outcome
+from portkit.verification.diagnosis.moves import KERNELS
 from portkit.verification.diagnosis.roundings import REDUCED
 from portkit.verification.results import Diagnosis
 
@@ -17,8 +20,6 @@ if TYPE_CHECKING:
 
 Signal = Callable[[Tensor], Tensor]
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet's, of RGB
-STD = (0.229, 0.224, 0.225)
 DROPPED = (0.5, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.7, 0.75, 0.8, 0.9)  # usual shares
 
 
@@ -37,52 +38,56 @@ def _of(constants: tuple[float, ...], tensor: Tensor) -> Tensor:
 
 
 # Each holds for any activations: cause, words, function of what should have come.
-ANYWHERE: tuple[tuple[str, str, Signal], ...] = (
-    ("softmax_appended", "a softmax is applied to it", lambda x: x.softmax(1)),
-    ("softmax_appended", "a log-softmax is applied to it", lambda x: x.log_softmax(1)),
-    ("softmax_appended", "a sigmoid is applied to it", torch.sigmoid),
-    ("activation_changed", "it is clamped at 6, as ReLU6 does", lambda x: x.clamp(max=6)),
-    ("activation_added", "a ReLU is applied to it", torch.relu),
-    ("negated", "its sign is turned", torch.neg),
-    ("batch_mixed", "a reshape mixes images and features", lambda x: x.reshape(-1, len(x)).t()),
-    ("batch_mixed", "a reshape mixes images and features", lambda x: x.reshape(len(x), -1).t()),
-    ("batch_mixed", "the images are in reverse order", lambda x: x.flip(0)),
-    ("batch_mixed", "each image has another's values", lambda x: x.roll(1, 0)),
-    ("batch_mixed", "each image has another's values", lambda x: x.roll(-1, 0)),
-    ("batch_mixed", "all images have the first one's values", lambda x: x[:1].expand_as(x)),
-    ("channels_reversed", "its channels are reversed", lambda x: x.flip(1)),
-    ("shifted", "its channels are shifted by 1", lambda x: x.roll(1, 1)),
-    ("shifted", "its channels are shifted by -1", lambda x: x.roll(-1, 1)),
-    ("halves_swapped", "the halves of its channels are swapped", _swapped),
+ANYWHERE: tuple[tuple[Cause, str, Signal], ...] = (
+    (Cause.SOFTMAX_APPENDED, "a softmax is applied to it", lambda x: x.softmax(1)),
+    (Cause.SOFTMAX_APPENDED, "a log-softmax is applied to it", lambda x: x.log_softmax(1)),
+    (Cause.SOFTMAX_APPENDED, "a sigmoid is applied to it", torch.sigmoid),
+    (Cause.ACTIVATION_CHANGED, "it is clamped at 6, as ReLU6 does", lambda x: x.clamp(max=6)),
+    (Cause.ACTIVATION_ADDED, "a ReLU is applied to it", torch.relu),
+    (Cause.NEGATED, "its sign is turned", torch.neg),
+    (Cause.BATCH_MIXED, "a reshape mixes images and features", lambda x: x.reshape(-1, len(x)).t()),
+    (Cause.BATCH_MIXED, "a reshape mixes images and features", lambda x: x.reshape(len(x), -1).t()),
+    (Cause.BATCH_MIXED, "the images are in reverse order", lambda x: x.flip(0)),
+    (Cause.BATCH_MIXED, "each image has another's values", lambda x: x.roll(1, 0)),
+    (Cause.BATCH_MIXED, "each image has another's values", lambda x: x.roll(-1, 0)),
+    (Cause.BATCH_MIXED, "all images have the first one's values", lambda x: x[:1].expand_as(x)),
+    (Cause.CHANNELS_REVERSED, "its channels are reversed", lambda x: x.flip(1)),
+    (Cause.SHIFTED, "its channels are shifted by 1", lambda x: x.roll(1, 1)),
+    (Cause.SHIFTED, "its channels are shifted by -1", lambda x: x.roll(-1, 1)),
+    (Cause.HALVES_SWAPPED, "the halves of its channels are swapped", _swapped),
 )
-MAPS: tuple[tuple[str, str, Signal], ...] = (
-    ("image_transposed", "height and width are swapped", lambda x: x.transpose(2, 3)),
-    ("mirrored", "it is mirrored, left for right", lambda x: x.flip(3)),
-    ("mirrored", "it is mirrored, top for bottom", lambda x: x.flip(2)),
-    ("kernel_rotated", "it is turned by 180°", lambda x: x.flip(2, 3)),
-    ("channel_last_flatten", "it is flattened channel-last", lambda x: x.permute(0, 2, 3, 1)),
-    ("crop_shifted", "it is shifted by one row", lambda x: x.roll(1, 2)),
-    ("crop_shifted", "it is shifted by one row", lambda x: x.roll(-1, 2)),
-    ("crop_shifted", "it is shifted by one column", lambda x: x.roll(1, 3)),
-    ("crop_shifted", "it is shifted by one column", lambda x: x.roll(-1, 3)),
+MAPS: tuple[tuple[Cause, str, Signal], ...] = (
+    (Cause.IMAGE_TRANSPOSED, "height and width are swapped", lambda x: x.transpose(2, 3)),
+    (Cause.MIRRORED, "it is mirrored, left for right", lambda x: x.flip(3)),
+    (Cause.MIRRORED, "it is mirrored, top for bottom", lambda x: x.flip(2)),
+    (Cause.KERNEL_ROTATED, "it is turned by 180°", lambda x: x.flip(2, 3)),
+    (Cause.CHANNEL_LAST_FLATTEN, "it is flattened channel-last", lambda x: x.permute(0, 2, 3, 1)),
+    (Cause.CROP_SHIFTED, "it is shifted by one row", lambda x: x.roll(1, 2)),
+    (Cause.CROP_SHIFTED, "it is shifted by one row", lambda x: x.roll(-1, 2)),
+    (Cause.CROP_SHIFTED, "it is shifted by one column", lambda x: x.roll(1, 3)),
+    (Cause.CROP_SHIFTED, "it is shifted by one column", lambda x: x.roll(-1, 3)),
 )
-IMAGES: tuple[tuple[str, str, Signal], ...] = (
-    ("normalised_twice", "mean and std are applied once more", _normalised),
-    ("not_normalised", "mean and std are not applied", lambda x: x * _of(STD, x) + _of(MEAN, x)),
-    ("std_missing", "the division by std is missing", lambda x: x * _of(STD, x)),
-    ("std_missing", "std is divided by once more", lambda x: x / _of(STD, x)),
+IMAGES: tuple[tuple[Cause, str, Signal], ...] = (
+    (Cause.NORMALISED_TWICE, "mean and std are applied once more", _normalised),
     (
-        "constants_reversed",
+        Cause.NOT_NORMALISED,
+        "mean and std are not applied",
+        lambda x: x * _of(STD, x) + _of(MEAN, x),
+    ),
+    (Cause.STD_MISSING, "the division by std is missing", lambda x: x * _of(STD, x)),
+    (Cause.STD_MISSING, "std is divided by once more", lambda x: x / _of(STD, x)),
+    (
+        Cause.CONSTANTS_REVERSED,
         "mean and std are in BGR order",
         lambda x: (x * _of(STD, x) + _of(MEAN, x) - _of(MEAN[::-1], x)) / _of(STD[::-1], x),
     ),
     (
-        "range_255",
+        Cause.RANGE_255,
         "values in 0 … 255 are normalised as if in 0 … 1",
         lambda x: (255 * (x * _of(STD, x) + _of(MEAN, x)) - _of(MEAN, x)) / _of(STD, x),
     ),
-    ("range_255", "its values are times 255", lambda x: 255 * x),
-    ("range_255", "its values are divided by 255", lambda x: x / 255),
+    (Cause.RANGE_255, "its values are times 255", lambda x: 255 * x),
+    (Cause.RANGE_255, "its values are divided by 255", lambda x: x / 255),
 )
 
 
@@ -98,12 +103,12 @@ def signals(wanted: Tensor, *, images: bool = False) -> Iterator[Candidate]:
         yield from _flattened(wanted)
     for kind, rounded in REDUCED.items():
         words = f"it is rounded to {kind}"
-        yield Candidate("reduced_precision", words, partial(round_tensor, wanted, rounded))
+        yield Candidate(Cause.REDUCED_PRECISION, words, partial(round_tensor, wanted, rounded))
 
 
-def explain_factor(seen: Seen) -> Diagnosis | None:
+def explain_factor(outcome: Outcome) -> Diagnosis | None:
     """Say so where everything is one multiple of what it should be."""
-    wanted, got = seen.wanted, seen.got
+    wanted, got = outcome.wanted, outcome.got
     if wanted is None or wanted.numel() < 4:
         return None
     power = float((wanted.double() ** 2).sum())
@@ -111,19 +116,21 @@ def explain_factor(seen: Seen) -> Diagnosis | None:
     off = float((got - factor * wanted).abs().max())
     if not factor or not off <= 1e-5 * abs(factor) * float(wanted.abs().max()):
         return None
-    words = f"{seen.name}: it is {factor:.6g} times what it should be"
+    words = f"{outcome.name}: it is {factor:.6g} times what it should be"
     for share in DROPPED:
         if abs(factor - (1 - share)) <= 1e-5 or abs(factor * (1 - share) - 1) <= 1e-5:
-            return Diagnosis("dropout_scale", f"{words}, as a dropout of {share:g} scales")
-    return None if abs(factor - 1) <= 1e-5 else Diagnosis("scaled", words)
+            return Diagnosis(Cause.DROPOUT_SCALE, f"{words}, as a dropout of {share:g} scales")
+    if abs(factor + 1) <= 1e-5:
+        return Diagnosis(Cause.NEGATED, words)
+    return None if abs(factor - 1) <= 1e-5 else Diagnosis(Cause.SCALED, words)
 
 
-def explain_dropout(seen: Seen) -> Diagnosis | None:
+def explain_dropout(outcome: Outcome) -> Diagnosis | None:
     """Say so where some values are zero and all others are scaled up to make up for them."""
-    if seen.wanted is None:
+    if outcome.wanted is None:
         return None
-    there = seen.wanted != 0
-    ratios = (seen.got[there] / seen.wanted[there]).double()
+    there = outcome.wanted != 0
+    ratios = (outcome.got[there] / outcome.wanted[there]).double()
     kept = ratios[ratios != 0]
     if len(kept) < 8 or len(kept) == len(ratios):
         return None
@@ -133,7 +140,7 @@ def explain_dropout(seen: Seen) -> Diagnosis | None:
     if not fits or float((kept - factor).abs().max()) > 1e-3 * factor:
         return None
     words = f"{100 * lost:.3g} % of the values are dropped, the others are times {factor:.4g}"
-    return Diagnosis("dropout_active", f"{seen.name}: {words}: dropout is active")
+    return Diagnosis(Cause.DROPOUT_ACTIVE, f"{outcome.name}: {words}: dropout is active")
 
 
 def round_tensor(tensor: Tensor, rounded: "Callable[[Array], Array]") -> Tensor:
@@ -142,7 +149,7 @@ def round_tensor(tensor: Tensor, rounded: "Callable[[Array], Array]") -> Tensor:
     return torch.from_numpy(rounded(values).copy()).to(tensor)
 
 
-def _bound(table: tuple[tuple[str, str, Signal], ...], wanted: Tensor) -> Iterator[Candidate]:
+def _bound(table: tuple[tuple[Cause, str, Signal], ...], wanted: Tensor) -> Iterator[Candidate]:
     for cause, words, signal in table:
         yield Candidate(cause, words, partial(signal, wanted))
 
@@ -151,7 +158,7 @@ def _flattened(wanted: Tensor) -> Iterator[Candidate]:
     """Yield the orders in which square maps may have been flattened."""
     count, width = wanted.shape
     words = "its maps are flattened channel-last (h w c)"
-    for size in range(2, 17):
+    for size in KERNELS:
         channels, rest = divmod(width, size**2)
         if rest == 0 and channels > 1:
             for shape, order in (
@@ -159,7 +166,7 @@ def _flattened(wanted: Tensor) -> Iterator[Candidate]:
                 ((count, size, size, channels), (0, 3, 1, 2)),
             ):
                 turned = partial(_turned, wanted, shape, order)
-                yield Candidate("channel_last_flatten", words, turned)
+                yield Candidate(Cause.CHANNEL_LAST_FLATTEN, words, turned)
 
 
 def _turned(tensor: Tensor, shape: tuple[int, ...], order: tuple[int, ...]) -> Tensor:

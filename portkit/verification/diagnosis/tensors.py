@@ -11,6 +11,7 @@ from portkit.formats import as_array
 from portkit.formats.protocols import Reader
 from portkit.planning import Step
 from portkit.tensors import DType, Shape
+from portkit.verification.causes import Cause
 from portkit.verification.diagnosis.moves import Permute, splits_of, usual_moves
 from portkit.verification.diagnosis.rows import explain_rows
 from portkit.verification.diagnosis.searching import Search, bits_of
@@ -20,29 +21,31 @@ from portkit.verification.diagnosis.values import (
     explain_constant,
     explain_element,
     explain_likeness,
+    explain_negation,
     explain_values,
 )
 from portkit.verification.recomputing import recompute
+from portkit.verification.reordering import owner_of
 from portkit.verification.results import Diagnosis
 
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
 # What a cause is called where it befalls these tensors of a batch norm.
-REFINED: Mapping[tuple[str, str], str] = MappingProxyType(
+REFINED: Mapping[tuple[str, str], Cause] = MappingProxyType(
     {
-        ("zeros", "running_mean"): "batchnorm_stats_initial",
-        ("ones", "running_var"): "batchnorm_stats_initial",
-        ("scaled", "running_mean"): "batchnorm_stats_scaled",
-        ("scaled", "running_var"): "batchnorm_stats_scaled",
-        ("ones", "weight"): "batchnorm_gamma_one",
+        (Cause.ZEROS, "running_mean"): Cause.BATCHNORM_STATS_INITIAL,
+        (Cause.ONES, "running_var"): Cause.BATCHNORM_STATS_INITIAL,
+        (Cause.SCALED, "running_mean"): Cause.BATCHNORM_STATS_SCALED,
+        (Cause.SCALED, "running_var"): Cause.BATCHNORM_STATS_SCALED,
+        (Cause.ONES, "weight"): Cause.BATCHNORM_GAMMA_ONE,
     }
 )
 # What is called by its own name when it is found in the place of the other, in one layer.
-PARTNERS: Mapping[frozenset[str], str] = MappingProxyType(
+PARTNERS: Mapping[frozenset[str], Cause] = MappingProxyType(
     {
-        frozenset({"running_mean", "running_var"}): "batchnorm_mean_var_swapped",
-        frozenset({"weight", "bias"}): "batchnorm_gamma_beta_swapped",
+        frozenset({"running_mean", "running_var"}): Cause.BATCHNORM_MEAN_VAR_SWAPPED,
+        frozenset({"weight", "bias"}): Cause.BATCHNORM_GAMMA_BETA_SWAPPED,
     }
 )
 
@@ -100,6 +103,7 @@ def find_cause(
     found = (
         found
         or explain_constant(search, got, want)
+        or explain_negation(search, got, want)  # halves of both signs may be swapped just so
         or _moved(search, splits)
         or _sibling(search, siblings, own or search.name)
         or explain_values(search, got, want)
@@ -126,7 +130,7 @@ def _sibling(search: Search, siblings: "Iterable[tuple[str, Array]]", own: str) 
             return search.say(_swap(own, name), f"equals source {name}")
         if other.ndim >= 2 and _turned(search, other):
             words = f"equals the transpose of source {name}"
-            return search.say("sibling_swapped", words)
+            return search.say(Cause.SIBLING_SWAPPED, words)
     return None
 
 
@@ -139,11 +143,15 @@ def _turned(search: Search, other: "Array") -> bool:
     return same and search.is_all(other.transpose(order))
 
 
-def _swap(name: str, other: str) -> str:
-    (owner, _, leaf), (owner_of_other, _, other_leaf) = name.rpartition("."), other.rpartition(".")
-    if owner != owner_of_other:
-        return "sibling_swapped"
-    return PARTNERS.get(frozenset({leaf, other_leaf}), "sibling_swapped")
+def _swap(name: str, other: str) -> Cause:
+    if owner_of(name) != owner_of(other):
+        return Cause.SIBLING_SWAPPED
+    leaves = frozenset({_leaf(name), _leaf(other)})
+    return PARTNERS.get(leaves, Cause.SIBLING_SWAPPED)
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _siblings(step: Step, source: Reader) -> "Iterator[tuple[str, Array]]":
@@ -162,13 +170,13 @@ def _siblings(step: Step, source: Reader) -> "Iterator[tuple[str, Array]]":
 
 def _refined(search: Search, found: Diagnosis) -> Diagnosis:
     """Give a cause the name that it has for a batch norm's tensors."""
-    leaf = search.name.rpartition(".")[2]
+    leaf = _leaf(search.name)
     cause = REFINED.get((found.cause, leaf), found.cause) if search.got.ndim == 1 else found.cause
     evidence = found.evidence
-    if (found.cause, leaf) == ("scaled", "running_var"):
+    if (found.cause, leaf) == (Cause.SCALED, "running_var"):
         count = _count_of(search)
         if count:
-            cause = "batchnorm_unbiased_var"
+            cause = Cause.BATCHNORM_UNBIASED_VAR
             evidence += f", n/(n - 1) of n = {count:,} or its inverse"
     return Diagnosis(cause, evidence)
 

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from portkit.evaluation.preprocessing import STD
 from portkit.tensors import DType
+from portkit.verification.causes import Cause
 from portkit.verification.diagnosis.roundings import Rounding, usual_roundings
 from portkit.verification.diagnosis.searching import Search, bits_of
 from portkit.verification.results import Diagnosis
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
     from portkit.formats.protocols import Array
 
-IMAGENET_STD = (0.229, 0.224, 0.225)
 _CLOSE = 1e-6  # of the largest value: a product in float32, and one more rounding
 _FEWEST = 4  # elements a factor must explain
 _THIN = 2**22  # elements that are enough for statistics
@@ -40,7 +41,7 @@ def explain_values(search: Search, got: "Array", want: "Array") -> Diagnosis | N
     if bad and np.isfinite(want).all():
         first = [int(i) for i in np.unravel_index(int((~np.isfinite(got)).argmax()), got.shape)]
         words = f"has {bad:,} of {got.size:,} elements that are not finite, the first at {first}"
-        return Diagnosis("not_finite", f"{search.name} {words}")
+        return Diagnosis(Cause.NOT_FINITE, f"{search.name} {words}")
     if bad or not np.isfinite(want).all():
         return None
     return (
@@ -63,20 +64,31 @@ def explain_element(search: Search, got: "Array | None", want: "Array | None") -
     turned = int(bits_of(search.got)[place]) ^ int(bits_of(search.want)[place])
     rest = f", the other {search.got.size - 1:,} equal their source" * (search.got.size > 1)
     if floats and not np.isfinite(ours) and np.isfinite(theirs):
-        return Diagnosis("not_finite", f"{search.name} is {ours} at {at}{rest}")
+        return Diagnosis(Cause.NOT_FINITE, f"{search.name} is {ours} at {at}{rest}")
     if floats and turned.bit_count() == 1:
         which = f"bit {turned.bit_length() - 1} of {search.name} is turned at {at}"
-        return Diagnosis("one_bit", f"{which}: {theirs:.9g} became {ours:.9g}{rest}")
+        return Diagnosis(Cause.ONE_BIT, f"{which}: {theirs:.9g} became {ours:.9g}{rest}")
     words = f"{search.name} is {ours:.9g} at {at}, its source {theirs:.9g}{rest}"
-    return Diagnosis("one_element", words)
+    return Diagnosis(Cause.ONE_ELEMENT, words)
 
 
 def explain_constant(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
     """Say so where all elements have a value that tensors start with."""
-    for cause, words, value in (("zeros", "is all zeros", 0), ("ones", "is all ones", 1)):
+    for cause, words, value in ((Cause.ZEROS, "is all zeros", 0), (Cause.ONES, "is all ones", 1)):
         if np.all(got == value) and not np.all(want == value):
             return search.say(cause, words)
     return None
+
+
+def explain_negation(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
+    """Say so where every element has its sign turned; zeros may have kept theirs."""
+    few, there = (array.reshape(-1)[search.places] for array in (got, want))
+    if not np.array_equal(few, -there):
+        return None
+    search.compared += 1
+    if not want.any() or not np.array_equal(got, -want):
+        return None
+    return search.say(Cause.NEGATED, "is its source with its sign turned")
 
 
 def explain_likeness(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
@@ -88,7 +100,7 @@ def explain_likeness(search: Search, got: "Array", want: "Array") -> Diagnosis |
     if not (ours.std() and theirs.std()):
         return None
     if _has_same_values(got, want):
-        return search.say("elements_permuted", "has its source's values in another order")
+        return search.say(Cause.ELEMENTS_PERMUTED, "has its source's values in another order")
     alike = float(np.corrcoef(ours, theirs)[0, 1])
     words = (
         f"correlation with its source {alike:.3g}, {len(search.wrong):,} of {got.size:,} elements "
@@ -96,10 +108,10 @@ def explain_likeness(search: Search, got: "Array", want: "Array") -> Diagnosis |
     )
     if alike >= 0.9:
         said = f"{search.name} is close to its source, another checkpoint's: {words}"
-        return Diagnosis("another_checkpoint", said)
+        return Diagnosis(Cause.ANOTHER_CHECKPOINT, said)
     if abs(alike) <= max(0.05, 2 / got.size**0.5):
         said = f"{search.name} has nothing to do with its source: {words}"
-        return Diagnosis("unrelated", said)
+        return Diagnosis(Cause.UNRELATED, said)
     return None
 
 
@@ -118,7 +130,7 @@ def describe(search: Search, got: "Array | None", want: "Array | None") -> Diagn
         off = np.abs(got - want)
         words += f", by {off.max():.3g} at most, largest value {float(np.abs(want).max()):.3g}"
         words += f"; mean {got.mean():.3g}, its source's {want.mean():.3g}"
-    return Diagnosis("unknown", words)
+    return Diagnosis(Cause.UNKNOWN, words)
 
 
 def _rounded(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
@@ -166,9 +178,7 @@ def _scaled(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
     factor = _factor(got, want)
     if factor is None or factor == 0 or abs(factor - 1) <= _CLOSE:
         return None
-    if abs(factor + 1) <= _CLOSE:
-        return search.say("negated", "is its source with its sign turned")
-    return search.say("scaled", f"is its source times {factor:.6g}")
+    return search.say(Cause.SCALED, f"is its source times {factor:.6g}")
 
 
 def _scaled_by_axis(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
@@ -191,8 +201,8 @@ def _scaled_by_axis(search: Search, got: "Array", want: "Array") -> Diagnosis | 
         )
         if axis == 1 and _is_std(found):
             words += " (1/std of ImageNet: the normalisation is folded in)"
-            return search.say("normalised_twice", words)
-        return search.say("scaled", words)
+            return search.say(Cause.NORMALISED_TWICE, words)
+        return search.say(Cause.SCALED, words)
     return None
 
 
@@ -210,7 +220,7 @@ def _multiples(ours: "Array", theirs: "Array") -> "Array | None":
 
 
 def _is_std(factors: "Array") -> bool:
-    return len(factors) == 3 and np.allclose(factors * IMAGENET_STD, 1, rtol=0, atol=1e-4)
+    return len(factors) == 3 and np.allclose(factors * STD, 1, rtol=0, atol=1e-4)
 
 
 def _clamped(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
@@ -230,5 +240,5 @@ def _clamped(search: Search, got: "Array", want: "Array") -> Diagnosis | None:
         if np.array_equal(next(few), apply(next(few)).astype(got.dtype)):
             search.compared += 1
             if np.array_equal(got, apply(want).astype(got.dtype)):
-                return search.say("clamped", words)
+                return search.say(Cause.CLAMPED, words)
     return None

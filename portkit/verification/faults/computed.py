@@ -4,9 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from portkit.verification.causes import Cause
 from portkit.verification.faults import function, norms, structure
 from portkit.verification.faults.entries import FUNCTION, RUN_TIME, Fault
-from portkit.verification.faults.places import ACTIVATIONS
+from portkit.verification.settings import ACTIVATIONS
 
 _SHUFFLED = structure.work_after(
     (*ACTIVATIONS, nn.MaxPool2d), lambda x: structure.shuffle_channels(x, 2), "channels shuffled"
@@ -17,21 +18,29 @@ LRN = (
     Fault(
         "A01",
         "LRN's alpha not divided",
-        "lrn_alpha",
+        Cause.LRN_ALPHA,
         norms.set_lrn("alpha", lambda a: a * 5),
         FUNCTION,
     ),
     Fault(
-        "A02", "LRN's k 1", "lrn_k", norms.set_lrn("k", lambda k: 1.0 if k != 1 else 2.0), FUNCTION
+        "A02",
+        "LRN's k 1",
+        Cause.LRN_K,
+        norms.set_lrn("k", lambda k: 1.0 if k != 1 else 2.0),
+        FUNCTION,
     ),
     Fault(
-        "A03", "LRN's size 2r+1", "lrn_size", norms.set_lrn("size", lambda n: 2 * n + 1), FUNCTION
+        "A03",
+        "LRN's size 2r+1",
+        Cause.LRN_SIZE,
+        norms.set_lrn("size", lambda n: 2 * n + 1),
+        FUNCTION,
     ),
-    Fault("A04", "LRN left out", "lrn_missing", norms.drop_lrn, FUNCTION),
+    Fault("A04", "LRN left out", Cause.LRN_MISSING, norms.drop_lrn, FUNCTION),
     Fault(
         "A18",
         "LRN and pooling in the other order",
-        "lrn_pool_order",
+        Cause.LRN_POOL_ORDER,
         norms.swap_lrn_and_pool,
         FUNCTION,
     ),
@@ -42,7 +51,7 @@ LAYERS = (
     Fault(
         "A06",
         "ceil mode lost or gained",
-        "ceil_mode",
+        Cause.CEIL_MODE,
         structure.change_settings(nn.MaxPool2d, structure.toggle_ceil),
         FUNCTION,
         by_size=True,
@@ -50,60 +59,60 @@ LAYERS = (
     Fault(
         "A07",
         "padded as TF's SAME",
-        "padding_asymmetric",
+        Cause.PADDING_ASYMMETRIC,
         structure.pad_as_tensorflow,
         FUNCTION,
-        ("padding",),
+        (Cause.PADDING,),
         by_size=True,
     ),
     Fault(
         "A09",
         "leaky ReLU",
-        "activation_changed",
+        Cause.ACTIVATION_CHANGED,
         structure.replace_one((nn.ReLU,), lambda _: nn.LeakyReLU(0.01)),
         FUNCTION,
     ),
     Fault(
         "A10",
         "ReLU6",
-        "activation_changed",
+        Cause.ACTIVATION_CHANGED,
         structure.replace_one((nn.ReLU,), lambda _: nn.ReLU6()),
         FUNCTION,
     ),
     Fault(
         "A11",
         "activation left out",
-        "activation_missing",
+        Cause.ACTIVATION_MISSING,
         structure.replace_one(ACTIVATIONS, lambda _: nn.Identity()),
         FUNCTION,
-        ("activation_changed",),
+        (Cause.ACTIVATION_CHANGED,),
     ),
     Fault(
         "A12",
         "dropout active",
-        "dropout_active",
+        Cause.DROPOUT_ACTIVE,
         structure.change_settings(nn.Dropout, structure.leave_dropping),
         FUNCTION,
     ),
     Fault(
         "A13",
         "dropout kept as a factor",
-        "dropout_scale",
+        Cause.DROPOUT_SCALE,
         structure.replace_one((nn.Dropout,), structure.drop_kept_as_scale),
         FUNCTION,
-        ("scaled",),
+        (Cause.SCALED,),
     ),
     Fault(
         "A15",
         "another padding mode",
-        "padding_mode",
+        Cause.PADDING_MODE,
         structure.change_settings(nn.Conv2d, structure.pad_otherwise),
         FUNCTION,
     ),
     Fault(
         "A17",
         "adaptive pooling left out",
-        "adaptive_pool_frozen",
+        Cause.ADAPTIVE_POOL_FROZEN,
         structure.replace_one((nn.AdaptiveAvgPool2d,), structure.freeze_adaptive),
         FUNCTION,
         by_size=True,
@@ -115,8 +124,8 @@ LAYERS = (
         structure.change_settings(nn.Conv2d, structure.lose_dilation),
         FUNCTION,
     ),
-    Fault("A32", "groups interleaved", "groups", structure.interleave_groups, FUNCTION),
-    Fault("A33", "stride moved to the pooling", "stride", structure.move_stride, FUNCTION),
+    Fault("A32", "groups interleaved", Cause.GROUPS, structure.interleave_groups, FUNCTION),
+    Fault("A33", "stride moved to the pooling", Cause.STRIDE, structure.move_stride, FUNCTION),
     Fault(
         "A34",
         "another pooling kernel",
@@ -135,23 +144,23 @@ LAYERS = (
     Fault(
         "A36",
         "padding and cropping by a pixel",
-        "padding",
+        Cause.PADDING,
         structure.pad_and_crop,
         FUNCTION,
-        ("padding_asymmetric",),
+        (Cause.PADDING_ASYMMETRIC,),
     ),
     Fault("A37", "channels shuffled", "", _SHUFFLED, FUNCTION),
     Fault(
         "A38",
         "GELU's approximation",
-        "activation_changed",
+        Cause.ACTIVATION_CHANGED,
         structure.change_settings(nn.GELU, structure.approximate_gelu),
         FUNCTION,
     ),
     Fault(
         "A39",
         "hard tanh up to 20",
-        "activation_changed",
+        Cause.ACTIVATION_CHANGED,
         structure.replace_one((nn.ReLU,), lambda _: nn.Hardtanh(0.0, 20.0)),
         FUNCTION,
     ),
@@ -162,7 +171,7 @@ LAYERS = (
     Fault(
         "A43",
         "dropout as a function",
-        "dropout_active",
+        Cause.DROPOUT_ACTIVE,
         structure.replace_one((nn.Dropout,), structure.drop_as_function),
         FUNCTION,
     ),
@@ -174,18 +183,18 @@ LAYERS = (
         FUNCTION,
         by_size=True,
     ),
-    Fault("E01", "batch and features mixed", "batch_mixed", _MIXED, FUNCTION),
+    Fault("E01", "batch and features mixed", Cause.BATCH_MIXED, _MIXED, FUNCTION),
     Fault(
         "X07",
         "padding counted in averages",
-        "count_include_pad",
+        Cause.COUNT_INCLUDE_PAD,
         structure.change_settings(nn.AvgPool2d, structure.count_padding),
         FUNCTION,
     ),
     Fault(
         "X08",
         "maximum over padded zeros",
-        "pool_padded_with_zeros",
+        Cause.POOL_PADDED_WITH_ZEROS,
         structure.pool_padded_with_zeros,
         FUNCTION,
     ),
@@ -193,7 +202,11 @@ LAYERS = (
 
 WHOLE = (
     Fault(
-        "A14", "softmax appended", "softmax_appended", function.answers(function.softmax), FUNCTION
+        "A14",
+        "softmax appended",
+        Cause.SOFTMAX_APPENDED,
+        function.answers(function.softmax),
+        FUNCTION,
     ),
     Fault("A45", "log-softmax appended", "", function.answers(function.log_softmax), FUNCTION),
     Fault("A46", "sigmoid appended", "", function.answers(torch.sigmoid), FUNCTION),
@@ -202,14 +215,14 @@ WHOLE = (
     Fault(
         "E02",
         "normalised in the net, too",
-        "normalised_twice",
+        Cause.NORMALISED_TWICE,
         function.images(function.normalise),
         FUNCTION,
     ),
     Fault(
         "E30",
         "channels reversed in the net",
-        "channels_reversed",
+        Cause.CHANNELS_REVERSED,
         function.images(lambda x: x.flip(1), 2),
         FUNCTION,
     ),
@@ -228,10 +241,10 @@ WHOLE = (
     Fault(
         "E35",
         "images through half precision in any case",
-        "reduced_precision",
+        Cause.REDUCED_PRECISION,
         function.images(lambda x: x.half().to(x.dtype)),
         FUNCTION,
-        ("half",),
+        (Cause.HALF,),
     ),
     Fault(
         "E36",
@@ -243,36 +256,36 @@ WHOLE = (
     Fault(
         "N04",
         "operands of 10 bits",
-        "reduced_precision",
+        Cause.REDUCED_PRECISION,
         function.round_operands(10),
         RUN_TIME,
-        ("tf32",),
+        (Cause.TF32,),
     ),
     Fault(
         "N31",
         "operands of 7 bits",
-        "reduced_precision",
+        Cause.REDUCED_PRECISION,
         function.round_operands(7),
         RUN_TIME,
-        ("bfloat16",),
+        (Cause.BFLOAT16,),
     ),
     Fault(
         "N32",
         "computed in bfloat16",
-        "reduced_precision",
+        Cause.REDUCED_PRECISION,
         function.run_narrow,
         RUN_TIME,
-        ("bfloat16",),
+        (Cause.BFLOAT16,),
     ),
     Fault(
         "N33",
         "images through half precision",
-        "reduced_precision",
+        Cause.REDUCED_PRECISION,
         function.images(function.round_images),
         RUN_TIME,
-        ("half",),
+        (Cause.HALF,),
     ),
-    Fault("X06", "resized in another mode", "resize_mode", function.resize_otherwise, FUNCTION),
+    Fault("X06", "resized in another mode", Cause.RESIZE_MODE, function.resize_otherwise, FUNCTION),
     Fault("X15", "an answer that broadcasts", "", function.answers(function.keep_one), FUNCTION),
     Fault("X16", "an output missing", "", function.lose_output, FUNCTION),
     Fault("X30", "an output more", "", function.add_output, FUNCTION),

@@ -8,18 +8,15 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import Tensor, nn
 
-from portkit.verification.faults.entries import FUNCTION, Control
+from portkit.verification.faults.entries import FUNCTION, Control, Inject
 from portkit.verification.faults.norms import fold, folding
 from portkit.verification.faults.places import (
-    NORMS,
     answer_by,
     input_channels,
-    layers,
     on_tensors,
     put,
 )
-
-Apply = Callable[[nn.Module, Random], str | None]
+from portkit.verification.settings import BATCH_NORMS, layers_of
 
 
 def keep_channels_last(net: nn.Module, _random: Random) -> str | None:
@@ -31,7 +28,7 @@ def keep_channels_last(net: nn.Module, _random: Random) -> str | None:
     def last(values: Tensor, *rest: Any) -> Any:
         return forward(values.contiguous(memory_format=torch.channels_last), *rest)
 
-    for _, layer in layers(net, nn.Conv2d):
+    for _, layer in layers_of(net, nn.Conv2d):
         kept = layer.weight.detach()
         layer.weight.data = kept.contiguous(memory_format=torch.channels_last)
     answer_by(net, last)
@@ -69,7 +66,7 @@ def _joined(made: list[Any]) -> Any:
     return type(first)(_joined([one[i] for one in made]) for i in range(len(first)))
 
 
-def _otherwise(way: Callable[[Callable[[Tensor], Any], Tensor], Any]) -> Apply:
+def _otherwise(way: Callable[[Callable[[Tensor], Any], Tensor], Any]) -> Inject:
     """Return a control that runs the whole net in another way."""
 
     def apply(net: nn.Module, _random: Random) -> str | None:
@@ -81,14 +78,14 @@ def _otherwise(way: Callable[[Callable[[Tensor], Any], Tensor], Any]) -> Apply:
 
 
 def change_momentum(net: nn.Module, _random: Random) -> str | None:
-    found = layers(net, *NORMS)
+    found = layers_of(net, BATCH_NORMS)
     for _, norm in found:
         norm.momentum = 0.01 if norm.momentum != 0.01 else 0.1
     return "all batch norms" if found else None
 
 
 def change_dropout(net: nn.Module, _random: Random) -> str | None:
-    found = layers(net, nn.Dropout)
+    found = layers_of(net, nn.Dropout)
     for _, dropout in found:
         dropout.p = 0.25 if dropout.p != 0.25 else 0.75
     return "all dropouts" if found else None

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from portkit.verification.causes import Cause
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,12 +26,12 @@ RUN_TIME = ("outputs",)  # arithmetic that float64 does not go through
 class Fault:
     """One way in which a port goes wrong silently, and how to make a correct net go wrong so."""
 
-    id: str  # as in the catalogue that it was measured for
+    id: str  # a letter for its kind and a number, never given to another one
     words: str
-    cause: str  # the cause that a diagnosis should name; empty where it has no name
+    cause: Cause | Literal[""]  # that a diagnosis should name; empty where it has no name
     inject: Inject
     seen_by: tuple[str, ...] = STORED
-    also: tuple[str, ...] = ()  # causes that are true of it, too
+    also: tuple[Cause, ...] = ()  # causes that are true of it, too
     by_size: bool = False  # shows at some input sizes only
 
     @property
@@ -38,7 +40,7 @@ class Fault:
         return "bits" in self.seen_by
 
     @property
-    def causes(self) -> tuple[str, ...]:
+    def causes(self) -> tuple[Cause, ...]:
         return (self.cause, *self.also) if self.cause else self.also
 
 
@@ -48,7 +50,7 @@ class PixelFault:
 
     id: str
     words: str
-    cause: str
+    cause: Cause
     alter: Callable[[Preprocess], Preprocess]
 
 

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from portkit.evaluation.data import GREY_MEAN, GREY_STD
+from portkit.evaluation.preprocessing import MEAN, STD
+from portkit.verification.faults.entries import Inject
 from portkit.verification.faults.places import (
     answer_by,
     follow,
     input_channels,
-    layers,
     leaves,
     on_tensors,
     precede,
     shuffled,
 )
 from portkit.verification.faults.values import keep_bits
+from portkit.verification.settings import layers_of
 
-Inject = Callable[[nn.Module, Random], str | None]
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
-GREY = ((0.2860,), (0.3530,))  # Fashion-MNIST's
 _TRIED = (32, 64, 96, 128, 224)  # sizes that a net may take
 
 
@@ -50,7 +50,7 @@ def images(work: Callable[[Tensor], Tensor], least: int = 1) -> Inject:
 
 
 def normalise(values: Tensor) -> Tensor:
-    known = GREY if values.shape[1] == 1 else (MEAN, STD)
+    known = ((GREY_MEAN,), (GREY_STD,)) if values.shape[1] == 1 else (MEAN, STD)
     mean, std = (_per_channel(values, constants) for constants in known)
     return (values - mean) / std
 
@@ -92,7 +92,7 @@ def keep_one(values: Tensor) -> Tensor:
 
 def softmax_twice(net: nn.Module, random: Random) -> str | None:
     """Take the softmax of probabilities."""
-    for name, layer in shuffled(random, layers(net, nn.Softmax)):
+    for name, layer in shuffled(random, layers_of(net, nn.Softmax)):
         follow(layer, softmax)
         return str(name)
     return None
@@ -100,7 +100,7 @@ def softmax_twice(net: nn.Module, random: Random) -> str | None:
 
 def resize_otherwise(net: nn.Module, random: Random) -> str | None:
     """Align corners where the source does not, or take the nearest pixel."""
-    for name, layer in shuffled(random, layers(net, nn.Upsample)):
+    for name, layer in shuffled(random, layers_of(net, nn.Upsample)):
         if layer.mode in ("bilinear", "bicubic"):
             layer.align_corners = not layer.align_corners
         else:
@@ -158,7 +158,7 @@ def _answer_form(net: nn.Module) -> Any:
     shares = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     empty = deepcopy(net, {key: _empty(tensor) for key, tensor in shares.items()})
     channels = input_channels(net)
-    first = next(iter(layers(net, nn.Linear)), None)
+    first = next(iter(layers_of(net, nn.Linear)), None)
     forms = [(2, channels, size, size) for size in _TRIED] if channels else []
     if not channels and first:
         forms = [(2, first[1].in_features)]  # type: ignore[list-item]
@@ -181,7 +181,7 @@ def round_operands(bits: int) -> Inject:
     """Return a fault that rounds what one layer multiplies in float32, as TF32 does."""
 
     def inject(net: nn.Module, random: Random) -> str | None:
-        for name, layer in shuffled(random, layers(net, nn.Conv2d, nn.Linear)):
+        for name, layer in shuffled(random, layers_of(net, (nn.Conv2d, nn.Linear))):
             answer_by(layer, _rounding(layer, bits))
             return str(name)
         return None

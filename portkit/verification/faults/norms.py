@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from portkit.verification.faults.entries import Inject
 from portkit.verification.faults.places import (
-    CONVOLUTIONS,
-    NORMS,
     change_one,
     exchange,
     held,
-    layers,
     leaves,
     put,
     shuffled,
@@ -22,14 +20,14 @@ from portkit.verification.faults.places import (
     wide,
     write,
 )
+from portkit.verification.settings import BATCH_NORMS, CONVOLUTIONS, layers_of
 
-Inject = Callable[[nn.Module, Random], str | None]
 CAFFE_SCALE = 999.98  # what the moving average's factor is near in long-trained Caffe models
 
 
 def set_eps(net: nn.Module, random: Random) -> str | None:
     """Give one batch norm the epsilon of another framework."""
-    for name, norm in shuffled(random, layers(net, *NORMS)):
+    for name, norm in shuffled(random, layers_of(net, BATCH_NORMS)):
         norm.eps = 1e-3 if norm.eps != 1e-3 else 1e-5
         return str(name)
     return None
@@ -52,7 +50,7 @@ def swap_statistics(net: nn.Module, random: Random) -> str | None:
 
 
 def swap_gamma_beta(net: nn.Module, random: Random) -> str | None:
-    return _swap(random, layers(net, *NORMS), ("weight", "bias"))
+    return _swap(random, layers_of(net, BATCH_NORMS), ("weight", "bias"))
 
 
 def _swap(random: Random, norms: list[Any], names: tuple[str, str]) -> str | None:
@@ -68,7 +66,7 @@ def in_one_norm(part: str, change: Callable[[Tensor], Tensor]) -> Inject:
     """Return a fault of one tensor of one batch norm."""
 
     def inject(net: nn.Module, random: Random) -> str | None:
-        return change_one(random, tensors(layers(net, *NORMS), part), change)
+        return change_one(random, tensors(layers_of(net, BATCH_NORMS), part), change)
 
     return inject
 
@@ -101,7 +99,7 @@ def folding(net: nn.Module) -> list[Any]:
         (one, other)
         for one, other in pairwise(row)
         if isinstance(one[1], CONVOLUTIONS)
-        and isinstance(other[1], NORMS)
+        and isinstance(other[1], BATCH_NORMS)
         and other[1].running_var is not None
         and one[1].out_channels == other[1].num_features
     ]
@@ -121,7 +119,7 @@ def fold(convolution: Any, norm: Any) -> tuple[Tensor, Tensor]:
 
 def train(net: nn.Module, random: Random) -> str | None:
     """Leave one batch norm in training mode."""
-    for name, norm in shuffled(random, layers(net, *NORMS)):
+    for name, norm in shuffled(random, layers_of(net, BATCH_NORMS)):
         for statistic in (norm.running_mean, norm.running_var, norm.num_batches_tracked):
             if statistic is not None:
                 statistic.data = statistic.clone()  # it is written to, and may be shared
@@ -140,7 +138,7 @@ def train_unseen(net: nn.Module, random: Random) -> str | None:
 
 
 def drop_affine(net: nn.Module, random: Random) -> str | None:
-    for name, norm in shuffled(random, layers(net, *NORMS)):
+    for name, norm in shuffled(random, layers_of(net, BATCH_NORMS)):
         if norm.weight is not None:
             norm.weight = norm.bias = None
             norm.affine = False
@@ -158,14 +156,14 @@ def count_batch(net: nn.Module, random: Random) -> str | None:
 
 
 def _tracking(net: nn.Module) -> list[Any]:
-    return [pair for pair in layers(net, *NORMS) if pair[1].running_mean is not None]
+    return [pair for pair in layers_of(net, BATCH_NORMS) if pair[1].running_mean is not None]
 
 
 def set_lrn(part: str, change: Callable[[Any], Any]) -> Inject:
     """Return a fault of one setting of one local response normalisation."""
 
     def inject(net: nn.Module, random: Random) -> str | None:
-        for name, lrn in shuffled(random, layers(net, nn.LocalResponseNorm)):
+        for name, lrn in shuffled(random, layers_of(net, nn.LocalResponseNorm)):
             setattr(lrn, part, change(getattr(lrn, part)))
             return str(name)
         return None
@@ -174,7 +172,7 @@ def set_lrn(part: str, change: Callable[[Any], Any]) -> Inject:
 
 
 def drop_lrn(net: nn.Module, random: Random) -> str | None:
-    for name, _ in shuffled(random, layers(net, nn.LocalResponseNorm)):
+    for name, _ in shuffled(random, layers_of(net, nn.LocalResponseNorm)):
         return put(net, name, nn.Identity())
     return None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from portkit.evaluation.preprocessing import MEAN, STD, Preprocessing
+from portkit.verification.causes import Cause
 from portkit.verification.faults.entries import PixelFault, Preprocess
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ def _coarse(image: "Array") -> "Array":
     return np.ascontiguousarray(image[::2, ::2])
 
 
-def _on_values(name: str, words: str, cause: str, work: "Preprocess") -> PixelFault:
+def _on_values(name: str, words: str, cause: Cause, work: "Preprocess") -> PixelFault:
     return PixelFault(name, words, cause, lambda prepare: lambda image: work(prepare(image)))
 
 
-def _on_image(name: str, words: str, cause: str, work: "Preprocess") -> PixelFault:
+def _on_image(name: str, words: str, cause: Cause, work: "Preprocess") -> PixelFault:
     return PixelFault(name, words, cause, lambda prepare: lambda image: prepare(work(image)))
 
 
@@ -72,16 +73,18 @@ def _turned(image: "Array") -> "Array":
 
 
 PIXEL_FAULTS: tuple[PixelFault, ...] = (
-    _on_values("P01", "normalised twice", "normalised_twice", _normalised),
-    _on_values("P02", "not normalised", "not_normalised", _raw),
-    _on_values("P03", "mean subtracted, not divided by std", "std_missing", _unscaled),
-    _on_values("P04", "pixels of 0 to 255 instead of 0 to 1", "range_255", _wide),
-    _on_values("P05", "blue before red", "channels_reversed", _reversed),
-    _on_values("P06", "mean and std in the other order", "constants_reversed", _constants_reversed),
+    _on_values("P01", "normalised twice", Cause.NORMALISED_TWICE, _normalised),
+    _on_values("P02", "not normalised", Cause.NOT_NORMALISED, _raw),
+    _on_values("P03", "mean subtracted, not divided by std", Cause.STD_MISSING, _unscaled),
+    _on_values("P04", "pixels of 0 to 255 instead of 0 to 1", Cause.RANGE_255, _wide),
+    _on_values("P05", "blue before red", Cause.CHANNELS_REVERSED, _reversed),
     _on_values(
-        "P07", "crop shifted by a pixel", "crop_shifted", lambda values: np.roll(values, 1, -1)
+        "P06", "mean and std in the other order", Cause.CONSTANTS_REVERSED, _constants_reversed
     ),
-    _on_values("P09", "mirrored", "mirrored", lambda values: values[..., ::-1].copy()),
-    PixelFault("P11", "resized without antialiasing", "resize_filter", _unfiltered),
-    _on_image("P12", "height and width transposed", "image_transposed", _turned),
+    _on_values(
+        "P07", "crop shifted by a pixel", Cause.CROP_SHIFTED, lambda values: np.roll(values, 1, -1)
+    ),
+    _on_values("P09", "mirrored", Cause.MIRRORED, lambda values: values[..., ::-1].copy()),
+    PixelFault("P11", "resized without antialiasing", Cause.RESIZE_FILTER, _unfiltered),
+    _on_image("P12", "height and width transposed", Cause.IMAGE_TRANSPOSED, _turned),
 )

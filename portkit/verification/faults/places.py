@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Layer = tuple[str, nn.Module]
+from portkit.verification.settings import CONVOLUTIONS, Layer, layers_of
+
 Place = tuple[str, Tensor]  # a tensor under its name
 Work = Callable[[Tensor], Tensor]
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 WEIGHTED = (*CONVOLUTIONS, nn.Linear)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU)
 
 
 class Applied(nn.Module):
@@ -34,11 +32,6 @@ class Applied(nn.Module):
 
     def extra_repr(self) -> str:
         return self.words
-
-
-def layers(net: nn.Module, *kinds: type[nn.Module]) -> list[Any]:
-    """Return the layers of some kinds with their names, in the net's order."""
-    return [(name, layer) for name, layer in net.named_modules() if isinstance(layer, kinds)]
 
 
 def leaves(net: nn.Module) -> list[Layer]:
@@ -69,16 +62,16 @@ def floats(net: nn.Module) -> list[Place]:
 
 def kernels(net: nn.Module) -> list[Place]:
     """Return the weights of convolutions that look at more than one place."""
-    wide = [pair for pair in layers(net, *CONVOLUTIONS) if prod(pair[1].kernel_size) > 1]
+    wide = [pair for pair in layers_of(net, CONVOLUTIONS) if prod(pair[1].kernel_size) > 1]
     return tensors(wide, "weight")
 
 
 def fully_connected(net: nn.Module) -> list[Any]:
     """Return the linear layers; in a net without any, its last convolutions without padding."""
-    found = layers(net, nn.Linear)
+    found = layers_of(net, nn.Linear)
     if found:
         return found
-    convolutions = layers(net, nn.Conv2d)
+    convolutions = layers_of(net, nn.Conv2d)
     while convolutions and _is_dense(convolutions[-1][1]):
         found.insert(0, convolutions.pop())
     return found if convolutions else []
@@ -89,12 +82,12 @@ def _is_dense(layer: nn.Conv2d) -> bool:
 
 
 def last_layer(net: nn.Module) -> list[Layer]:
-    return layers(net, *WEIGHTED)[-1:]
+    return layers_of(net, WEIGHTED)[-1:]
 
 
 def input_channels(net: nn.Module) -> int:
     """Return how many channels the images have that a net takes; 0 where it takes none."""
-    first = next(iter(layers(net, *WEIGHTED)), None)
+    first = next(iter(layers_of(net, WEIGHTED)), None)
     return first[1].in_channels if first and isinstance(first[1], nn.Conv2d) else 0
 
 
@@ -102,7 +95,7 @@ def flattened(net: nn.Module) -> tuple[str, Tensor, tuple[int, int, int]] | None
     """Return the weight that takes a whole feature map, and the map's channels, height, width."""
     channels = 0
     dense = {name for name, _ in fully_connected(net)}
-    for name, layer in layers(net, nn.Conv2d, nn.Linear):
+    for name, layer in layers_of(net, (nn.Conv2d, nn.Linear)):
         weight = held(layer, "weight")
         if isinstance(layer, nn.Conv2d):
             rows, columns = layer.kernel_size

@@ -10,20 +10,18 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from portkit.verification.faults.entries import Inject
 from portkit.verification.faults.places import (
-    ACTIVATIONS,
     WEIGHTED,
     Applied,
     Work,
     follow,
-    layers,
     leaves,
     precede,
     put,
     shuffled,
 )
-
-Inject = Callable[[nn.Module, Random], str | None]
+from portkit.verification.settings import ACTIVATIONS, layers_of
 
 
 def replace_one(kinds: tuple[type[nn.Module], ...], made: Callable[[Any], Any]) -> Inject:
@@ -33,7 +31,7 @@ def replace_one(kinds: tuple[type[nn.Module], ...], made: Callable[[Any], Any]) 
     """
 
     def inject(net: nn.Module, random: Random) -> str | None:
-        for name, layer in shuffled(random, layers(net, *kinds)):
+        for name, layer in shuffled(random, layers_of(net, kinds)):
             other = made(layer)
             if other is not None:
                 return put(net, name, other)
@@ -46,7 +44,7 @@ def change_settings(kind: type[nn.Module], changed: Callable[[Any], dict[str, An
     """Return a fault of one layer's settings; an empty dict is returned where it does not apply."""
 
     def inject(net: nn.Module, random: Random) -> str | None:
-        for name, layer in shuffled(random, layers(net, kind)):
+        for name, layer in shuffled(random, layers_of(net, kind)):
             settings = changed(layer)
             for key, value in settings.items():
                 setattr(layer, key, value)
@@ -77,7 +75,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 def pad_as_tensorflow(net: nn.Module, random: Random) -> str | None:
     """Pad one convolution of a stride above 1 as TF's SAME does: less before than after."""
-    for name, layer in shuffled(random, layers(net, nn.Conv2d)):
+    for name, layer in shuffled(random, layers_of(net, nn.Conv2d)):
         if layer.stride == (1, 1) or layer.padding in ((0, 0), "valid", "same"):
             continue
         kernel, stride = layer.kernel_size, layer.stride
@@ -104,7 +102,7 @@ def pad_otherwise(layer: nn.Conv2d) -> dict[str, Any]:
 
 def pad_and_crop(net: nn.Module, random: Random) -> str | None:
     """Pad one convolution by one pixel more, and crop what is too much: all moves by a pixel."""
-    for name, layer in shuffled(random, layers(net, nn.Conv2d)):
+    for name, layer in shuffled(random, layers_of(net, nn.Conv2d)):
         if layer.stride != (1, 1) or isinstance(layer.padding, str) or max(layer.padding) == 0:
             continue
         layer.padding = tuple(side + 1 for side in layer.padding)
@@ -127,7 +125,7 @@ def lose_dilation(layer: nn.Conv2d) -> dict[str, Any]:
 def interleave_groups(net: nn.Module, random: Random) -> str | None:
     """Give a convolution's groups every second channel instead of half of them."""
     grouped = [
-        named for named in layers(net, nn.Conv2d) if 1 < named[1].groups < named[1].in_channels
+        named for named in layers_of(net, nn.Conv2d) if 1 < named[1].groups < named[1].in_channels
     ]
     for name, layer in shuffled(random, grouped):
         precede(layer, partial(shuffle_channels, groups=layer.groups))
@@ -222,7 +220,7 @@ def leave_dropping(dropout: nn.Dropout) -> dict[str, Any]:
 
 
 def add_bias_twice(net: nn.Module, random: Random) -> str | None:
-    biased = [named for named in layers(net, *WEIGHTED) if named[1].bias is not None]
+    biased = [named for named in layers_of(net, WEIGHTED) if named[1].bias is not None]
     for name, layer in shuffled(random, biased):
         follow(layer, partial(_add_bias, layer))
         return str(name)

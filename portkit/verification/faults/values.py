@@ -6,6 +6,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
+from portkit.verification.faults.entries import Inject
 from portkit.verification.faults.places import (
     WEIGHTED,
     change_all,
@@ -14,11 +15,10 @@ from portkit.verification.faults.places import (
     input_channels,
     kernels,
     last_layer,
-    layers,
     tensors,
 )
+from portkit.verification.settings import layers_of
 
-Inject = Callable[[nn.Module, Random], str | None]
 _FP16_LEAST, _FP16_MOST = 1e-7, 1e4  # what half-precision exporters clamp weights to
 
 
@@ -61,7 +61,7 @@ def quantise(net: nn.Module, _random: Random) -> str | None:
         scale = weight.abs().max().to(torch.float32) / 127
         return torch.round(weight / scale) * scale if float(scale) else weight
 
-    return change_all(tensors(layers(net, *WEIGHTED), "weight"), quantised)
+    return change_all(tensors(layers_of(net, WEIGHTED), "weight"), quantised)
 
 
 def turn_bit(*bits: int) -> Inject:
@@ -77,7 +77,7 @@ def turn_bit(*bits: int) -> Inject:
             flat[at] ^= -(2**31) if bit == 31 else 1 << bit
             return made
 
-        return change_one(random, tensors(layers(net, *WEIGHTED), "weight"), turned)
+        return change_one(random, tensors(layers_of(net, WEIGHTED), "weight"), turned)
 
     return inject
 
@@ -91,7 +91,7 @@ def scale_one(factor: float) -> Inject:
             made.view(-1)[_nonzero(random, made)] *= factor
             return made
 
-        return change_one(random, tensors(layers(net, *WEIGHTED)[:1], "weight"), scaled)
+        return change_one(random, tensors(layers_of(net, WEIGHTED)[:1], "weight"), scaled)
 
     return inject
 
@@ -100,7 +100,7 @@ def scale_weight(factor: float) -> Inject:
     """Return a fault that multiplies one weight tensor."""
 
     def inject(net: nn.Module, random: Random) -> str | None:
-        places = tensors(layers(net, *WEIGHTED), "weight")
+        places = tensors(layers_of(net, WEIGHTED), "weight")
         return change_one(random, places, lambda weight: weight * factor)
 
     return inject
@@ -124,7 +124,7 @@ def clamp_as_half(net: nn.Module, _random: Random) -> str | None:
         sizes = tensor.abs().clamp(_FP16_LEAST, _FP16_MOST)
         return torch.where(tensor == 0, tensor, sizes * tensor.sign())
 
-    return change_all(tensors(layers(net, *WEIGHTED), "weight", "bias"), clamped)
+    return change_all(tensors(layers_of(net, WEIGHTED), "weight", "bias"), clamped)
 
 
 def clip(net: nn.Module, random: Random) -> str | None:
@@ -134,7 +134,7 @@ def clip(net: nn.Module, random: Random) -> str | None:
         most = 1.5 * float(weight.to(torch.float32).std())
         return weight.clamp(-most, most)
 
-    return change_one(random, tensors(layers(net, *WEIGHTED), "weight"), clipped)
+    return change_one(random, tensors(layers_of(net, WEIGHTED), "weight"), clipped)
 
 
 def flush_denormals(net: nn.Module, _random: Random) -> str | None:
@@ -144,7 +144,7 @@ def flush_denormals(net: nn.Module, _random: Random) -> str | None:
 
 def centre_channels(net: nn.Module, _random: Random) -> str | None:
     """Subtract the mean of each input channel's kernels from the first weight."""
-    first = layers(net, *WEIGHTED)[:1] if input_channels(net) else []
+    first = layers_of(net, WEIGHTED)[:1] if input_channels(net) else []
     return change_all(
         tensors(first, "weight"), lambda weight: weight - weight.mean((0, 2, 3), keepdim=True)
     )
@@ -162,7 +162,7 @@ def drop_gains(net: nn.Module, random: Random) -> str | None:
 
 def negate(net: nn.Module, random: Random) -> str | None:
     """Turn the sign of one weight tensor."""
-    return change_one(random, tensors(layers(net, *WEIGHTED), "weight"), torch.neg)
+    return change_one(random, tensors(layers_of(net, WEIGHTED), "weight"), torch.neg)
 
 
 def _in_all(change: Callable[[Tensor], Tensor]) -> Inject:

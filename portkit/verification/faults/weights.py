@@ -6,10 +6,9 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
+from portkit.verification.faults.entries import Inject
 from portkit.verification.faults.places import (
-    CONVOLUTIONS,
     WEIGHTED,
-    Layer,
     change_all,
     change_one,
     draw,
@@ -21,28 +20,29 @@ from portkit.verification.faults.places import (
     input_channels,
     kernels,
     last_layer,
-    layers,
     pairs,
     shuffled,
     swap,
     tensors,
     write,
 )
+from portkit.verification.reordering import owner_of
+from portkit.verification.settings import CONVOLUTIONS, Layer, layers_of
 
 
 def swap_weights(net: nn.Module, random: Random) -> str | None:
-    return swap(random, tensors(layers(net, *CONVOLUTIONS), "weight"))
+    return swap(random, tensors(layers_of(net, CONVOLUTIONS), "weight"))
 
 
 def swap_biases(net: nn.Module, random: Random) -> str | None:
-    return swap(random, tensors(layers(net, *WEIGHTED), "bias"))
+    return swap(random, tensors(layers_of(net, WEIGHTED), "bias"))
 
 
 def swap_layers(net: nn.Module, random: Random) -> str | None:
     """Exchange all tensors of two layers of one shape."""
-    weights = tensors(layers(net, *WEIGHTED), "weight")
+    weights = tensors(layers_of(net, WEIGHTED), "weight")
     for one, other in shuffled(random, pairs(weights)):
-        names = [name.removesuffix(".weight") for name, _ in (one, other)]
+        names = [owner_of(name) for name, _ in (one, other)]
         biases = [held(net.get_submodule(name), "bias") for name in names]
         if torch.equal(one[1], other[1]):
             continue
@@ -60,7 +60,7 @@ def transpose_square(net: nn.Module, random: Random) -> str | None:
     return change_one(random, square, lambda weight: weight.transpose(0, 1))
 
 
-def flatten_as(order: str) -> Callable[[nn.Module, Random], str | None]:
+def flatten_as(order: str) -> Inject:
     """Return a fault that flattens the feature map in another order of `c`, `h` and `w`."""
 
     def inject(net: nn.Module, _random: Random) -> str | None:
@@ -77,7 +77,7 @@ def flatten_as(order: str) -> Callable[[nn.Module, Random], str | None]:
     return inject
 
 
-def in_all_kernels(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Random], str | None]:
+def in_all_kernels(change: Callable[[Tensor], Tensor]) -> Inject:
     """Return a fault of every kernel with a height and a width that may change places."""
 
     def inject(net: nn.Module, _random: Random) -> str | None:
@@ -93,13 +93,13 @@ def in_all_kernels(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, R
 
 def reverse_channels(net: nn.Module, _random: Random) -> str | None:
     channels = input_channels(net)
-    first = layers(net, *WEIGHTED)[:1] if channels > 1 else []
+    first = layers_of(net, WEIGHTED)[:1] if channels > 1 else []
     return change_all(tensors(first, "weight"), lambda weight: weight.flip(1))
 
 
 def swap_towers(net: nn.Module, random: Random) -> str | None:
     """Exchange the halves of a convolution's outputs; of one with groups where there is any."""
-    convolutions = layers(net, *CONVOLUTIONS)
+    convolutions = layers_of(net, CONVOLUTIONS)
     grouped = [pair for pair in convolutions if pair[1].groups == 2]
     even = [pair for pair in convolutions if pair[1].out_channels % 2 == 0]
     places = tensors(grouped or even, "weight")
@@ -113,11 +113,11 @@ def leave_initial(net: nn.Module, random: Random) -> str | None:
         fan_in = weight[0].numel()
         return draw(random, weight.shape).div(fan_in**0.5)
 
-    return change_one(random, tensors(layers(net, *WEIGHTED), "weight"), drawn)
+    return change_one(random, tensors(layers_of(net, WEIGHTED), "weight"), drawn)
 
 
 def zero_one_bias(net: nn.Module, random: Random) -> str | None:
-    places = tensors(layers(net, *CONVOLUTIONS), "bias")
+    places = tensors(layers_of(net, CONVOLUTIONS), "bias")
     return change_one(random, places, torch.zeros_like)
 
 
@@ -201,17 +201,7 @@ def take_another_checkpoint(net: nn.Module, random: Random) -> str | None:
     return change_all([place for place in floats(net) if place[1].ndim > 0], trained)
 
 
-def swap_inputs_of_groups(net: nn.Module, random: Random) -> str | None:
-    """Exchange the kernels of two groups."""
-    grouped = [pair for pair in layers(net, *CONVOLUTIONS) if pair[1].groups > 1]
-
-    def swapped(weight: Tensor) -> Tensor:
-        return weight.roll(max(len(weight) // 2, 1), 0)
-
-    return change_one(random, tensors(grouped, "weight", "bias"), swapped)
-
-
 def shift_rows(net: nn.Module, random: Random) -> str | None:
     """Shift a hidden layer's outputs by one."""
-    hidden = layers(net, *WEIGHTED)[:-1]
+    hidden = layers_of(net, WEIGHTED)[:-1]
     return change_one(random, tensors(hidden, "weight"), lambda weight: weight.roll(1, 0))
