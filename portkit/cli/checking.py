@@ -4,25 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from portkit import manifests
-from portkit.endpoints import Endpoint, resolve_source
+from portkit.cli.ends import needs_no_file, open_end
+from portkit.endpoints import resolve_source
 from portkit.errors import PortkitError
 from portkit.manifests import Manifest
 from portkit.mapping import PortMap, invert, load_library, load_mapping, obstacles
 from portkit.planning import Ends, Plan, make_plan
 from portkit.porting import make_port
-from portkit.references import is_entry, parse_reference
+from portkit.references import parse_reference
 
 Checked = tuple[str, str] | PortkitError
-
-
-def open_end(text: str) -> Endpoint:
-    """Return what is known of a model or file from its headers; weights need not be there."""
-    reference = parse_reference(text)
-    bare = not reference.weights or is_entry(reference.weights)
-    if reference.scheme in manifests.schemes() and bare:
-        model = manifests.load_manifest(reference.scheme, reference.arch, reference.arguments)
-        return Endpoint(reference, model)
-    return resolve_source(text, scheme="" if reference.scheme else "theirs")
 
 
 def check_between(file: str, source: str, target: str) -> Iterator[Checked]:
@@ -122,6 +113,4 @@ def _sum_up(plan: Plan) -> str:
 def _with_weights(text: str) -> str:
     """Return a source that needs no weight file, for planning reads headers only."""
     reference = parse_reference(text)
-    bare = not reference.weights or is_entry(reference.weights)
-    known = reference.scheme in manifests.schemes()
-    return f"{reference.model}@random" if known and bare else text
+    return f"{reference.model}@random" if needs_no_file(reference) else text

@@ -1,7 +1,6 @@
 """`portkit inspect`: the tensors of a file or model, or of several side by side."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from portkit.cli.options import json_option
 from portkit.tensors import Specs, TensorSpec
 
 if TYPE_CHECKING:
-    from portkit.endpoints import Endpoint
     from portkit.formats.protocols import Reader
 
 
@@ -67,30 +65,14 @@ def _inspect(text: str) -> Inspected:
 
 def _inspect_model(text: str) -> Inspected:
     """Inspect a model: with its weights where the reference names a file, else its headers."""
-    with _resolved(text) as (endpoint, reader):
-        if reader is None:
-            return Inspected(text, endpoint.specs or {}, {}, endpoint.reference.model)
+    from portkit.cli.ends import open_end
+    from portkit.endpoints import FileWeights, open_file
+
+    endpoint = open_end(text)
+    if not isinstance(endpoint.weights, FileWeights):
+        return Inspected(text, endpoint.specs or {}, {}, endpoint.reference.model)
+    with open_file(endpoint.weights) as reader:
         return _from_reader(text, reader, endpoint.reference.model)
-
-
-@contextmanager
-def _resolved(text: str) -> Iterator[tuple["Endpoint", "Reader | None"]]:
-    from portkit import manifests
-    from portkit.endpoints import Endpoint, FileWeights, open_file, resolve_source
-    from portkit.references import is_entry, parse_reference
-
-    reference = parse_reference(text)
-    bare = not reference.weights or is_entry(reference.weights)
-    if bare and reference.scheme not in ("demo", "python"):
-        model = manifests.load_manifest(reference.scheme, reference.arch, reference.arguments)
-        yield Endpoint(reference, model), None
-        return
-    endpoint = resolve_source(text)
-    if isinstance(endpoint.weights, FileWeights):
-        with open_file(endpoint.weights) as reader:
-            yield endpoint, reader
-    else:
-        yield endpoint, None
 
 
 def _from_reader(text: str, reader: "Reader", model: str) -> Inspected:

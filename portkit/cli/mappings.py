@@ -137,7 +137,7 @@ def start_mapping(source: str, target: str, output: str | None, force: bool) -> 
 
 def _look_at(text: str) -> Any:
     """Return an endpoint and its headers; a file need not be a model that portkit knows."""
-    from portkit.cli.checking import open_end
+    from portkit.cli.ends import open_end
 
     endpoint = open_end(text)
     return endpoint, endpoint.specs or {}

@@ -1,10 +1,10 @@
 """Writes the mapping file that a user starts from: every tensor of both sides, listed."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from portkit.endpoints import Endpoint
+from portkit.mapping.quoting import escape_name, quote
 from portkit.tensors import Specs, TensorSpec
 
 _CANDIDATES = 5  # equally large sources named for one target; the rest is counted
@@ -50,10 +50,10 @@ def _head(sides: Sides, command: str) -> Iterator[str]:
     yield f"# line:  {command}"
     yield "# The README describes the language: patterns such as features.{i}.weight, ops, tables."
     yield "portkit: 1"
-    yield f"from: {_quoted(sides.source)}"
-    yield f"to: {_quoted(sides.target)}"
+    yield f"from: {quote(sides.source)}"
+    yield f"to: {quote(sides.target)}"
     if ":" not in sides.source and ":" not in sides.target:
-        yield f"for: [{_quoted(sides.source)}]  # the architectures that this mapping is meant for"
+        yield f"for: [{quote(sides.source)}]  # the architectures that this mapping is meant for"
     yield ""
     yield "rules:"
 
@@ -62,7 +62,7 @@ def _rules(sides: Sides) -> Iterator[str]:
     shared = sides.shared
     if shared:
         yield "  # The same name and shape on both sides. Shapes prove little: are these the same?"
-    lines = [f"  - map: {_quoted(_escaped(name))}" for name in shared]
+    lines = [f"  - map: {quote(escape_name(name))}" for name in shared]
     width = max(map(len, lines), default=0)
     for name, line in zip(shared, lines, strict=True):
         yield f"{line.ljust(width)}  # {sides.taken[name].form}"
@@ -87,12 +87,12 @@ def _open_targets(ungiven: list[TensorSpec], untaken: list[TensorSpec]) -> Itera
             yield f"  #   and {len(fitting) - _CANDIDATES} more sources of this size"
         if not fitting:
             because = "because: why"
-            yield f"  # - {{init: {_quoted(_escaped(target.name))}, with: zeros, {because}}}"
+            yield f"  # - {{init: {quote(escape_name(target.name))}, with: zeros, {because}}}"
 
 
 def _candidate(source: TensorSpec, target: TensorSpec) -> Iterator[str]:
-    arrow = f"{_escaped(source.name)} -> {_escaped(target.name)}"
-    yield f"  # - map: {_quoted(arrow)}"
+    arrow = f"{escape_name(source.name)} -> {escape_name(target.name)}"
+    yield f"  # - map: {quote(arrow)}"
     if source.shape != target.shape:
         shapes = f"{list(source.shape)} to {list(target.shape)}"
         yield f'  #   ops: [{{rearrange: "… -> …"}}]  # from {shapes}'
@@ -105,13 +105,4 @@ def _open_sources(untaken: Iterable[TensorSpec]) -> Iterator[str]:
         yield "  # Each of these must be taken by a rule above, or dropped with a reason."
     for spec in sources:
         yield f"  # {spec.form}"
-        yield f"  # - {{drop: {_quoted(_escaped(spec.name))}, because: why}}"
-
-
-def _escaped(name: str) -> str:
-    """Return a name as a pattern that matches only itself."""
-    return name.replace("{", "{{").replace("}", "}}")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+        yield f"  # - {{drop: {quote(escape_name(spec.name))}, because: why}}"

@@ -1,10 +1,10 @@
 """Write an inferred mapping in the mapping language, with what is not certain as comments."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 
+from portkit.mapping.quoting import escape_name, quote
 from portkit.pairing.matching import Draft
 from portkit.pairing.values import Pairing
 
@@ -21,8 +21,8 @@ def _head(draft: Draft, ends: tuple[str, str]) -> Iterator[str]:
     for note in draft.notes:
         yield f"# {_one_line(note)}"
     yield "portkit: 1"
-    yield f"from: {_quoted(ends[0])}"
-    yield f"to: {_quoted(ends[1])}"
+    yield f"from: {quote(ends[0])}"
+    yield f"to: {quote(ends[1])}"
     yield ""
     yield "rules:" if _has_rules(draft) else "rules: []"
 
@@ -57,33 +57,33 @@ def _split(name: str) -> tuple[str, str]:
 
 def _rule(draft: Draft, group: list[Pairing], shared: frozenset[str]) -> Iterator[str]:
     first = group[0]
-    source, target = _escaped(first.source), _escaped(first.target)
+    source, target = escape_name(first.source), escape_name(first.target)
     if len(group) > 1:
-        owners = (_escaped(_split(name)[0]) for name in (first.source, first.target))
+        owners = (escape_name(_split(name)[0]) for name in (first.source, first.target))
         leaves = "|".join(_split(pair.source)[1] for pair in group)
         source, target = (f"{owner}{{p:{leaves}}}" for owner in owners)
     if first.target in draft.ambiguous:
         yield f"  # ambiguous: {_one_line(str(draft.ambiguous[first.target]))}"
     because = dict.fromkeys(reason for pair in group for reason in pair.because)
     arrow = source if source == target else f"{source} -> {target}"
-    yield f"  - map: {_quoted(arrow)}  # {', '.join(because)}"
+    yield f"  - map: {quote(arrow)}  # {', '.join(because)}"
     op = draft.pairs[first.target].op
     if op:
         sizes = ", ".join(f"{axis}: {size}" for axis, size in op.sizes)
         given = f", sizes: {{{sizes}}}" if sizes else ""
-        yield f"    ops: [{{rearrange: {_quoted(op.pattern)}{given}}}]"
+        yield f"    ops: [{{rearrange: {quote(op.pattern)}{given}}}]"
     if first.source in shared:
         yield "    shared: true"
 
 
 def _others(draft: Draft) -> Iterator[str]:
     for name, first in draft.ties.items():
-        arrow = _quoted(f"{_escaped(name)} -> {_escaped(first)}")
-        yield f"  - {{tie: {arrow}, because: {_quoted(_TIED)}}}"
+        arrow = quote(f"{escape_name(name)} -> {escape_name(first)}")
+        yield f"  - {{tie: {arrow}, because: {quote(_TIED)}}}"
     for name, why in draft.dropped.items():
-        yield f"  - {{drop: {_quoted(_escaped(name))}, because: {_quoted(why)}}}"
+        yield f"  - {{drop: {quote(escape_name(name))}, because: {quote(why)}}}"
     for name, why in draft.made.items():
-        yield f"  - {{init: {_quoted(_escaped(name))}, with: zeros, because: {_quoted(why)}}}"
+        yield f"  - {{init: {quote(escape_name(name))}, with: zeros, because: {quote(why)}}}"
     sides = (
         ("no counterpart: the source's", draft.unpaired_source, draft.source),
         ("no source: the target's", draft.unpaired_target, draft.target),
@@ -95,12 +95,3 @@ def _others(draft: Draft) -> Iterator[str]:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _escaped(name: str) -> str:
-    """Return a name as a pattern that matches only itself."""
-    return name.replace("{", "{{").replace("}", "}}")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
