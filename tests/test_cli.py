@@ -73,10 +73,9 @@ def test_whatever_happens_has_its_exit_code(run, monkeypatch, error, code, said)
         (
             ["verify", "a", "--rungs", "bit"],
             (
-                "error: portkit verify: invalid value for '--rungs': no rung is called 'bit', "
-                "use some of: coverage, bits, structure, dense, layers, outputs, "
+                "error: --rungs: no rung is called 'bit'\n"
+                "  fix: use some of: coverage, bits, structure, dense, layers, outputs, "
                 "pipeline, decisions, accuracy\n"
-                "  fix: `portkit verify --help` shows how\n"
             ),
         ),
         (["inspect", "no.pth"], "error: no.pth: no such file\n"),
@@ -427,9 +426,25 @@ rules:
 
 
 def test_options_of_a_verification_that_is_not_asked_for_are_refused(run):
-    ran = run("convert", SOURCE, "conv-head", "--atol", "1e-5", "--quick")
+    words = ("--atol", "1e-5", "--quick", "--device", "cpu", "--data", "shipped")
+    ran = run("convert", SOURCE, "conv-head", *words, "--html", "r.html")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == (
-        "error: portkit convert: --atol, --quick say how to verify\n  fix: add --verify\n"
+    assert ran.err == "".join(
+        f"error: {option}: has no use without --verify\n"
+        for option in ("--atol", "--quick", "--device", "--data", "--html")
     )
     assert not Path("vgg11-conv-head.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rungs", "bit"], "--rungs: no rung is called 'bit'"),
+        (["--rungs", "accuracy"], "--rungs: accuracy needs images"),
+        (["--atol", "-1"], "--atol: must be a number from 0 on, found -1.0"),
+    ],
+)
+def test_what_cannot_be_verified_is_not_converted_either(run, folder, words, said):
+    ran = run("convert", SOURCE, "conv-head", "--verify", *words)
+    assert (ran.code, ran.out, ran.err.splitlines()[0]) == (2, "", f"error: {said}")
+    assert list(folder.iterdir()) == []

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portkit.cli import verify
+
 SMALL = "(num_classes=7, in_channels=2, width=0.0625, hidden=24, pooled=3)"
 SOURCE = f"fc-head:vgg11{SMALL}@random"
 NAME = "vgg11-conv-head.safetensors"
@@ -31,7 +33,7 @@ def test_with_nothing_to_prove_nothing_is_found_out(run):
     ran = run("verify")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "error: no ported file below this folder\n"
+        f"error: {Path.cwd()}: no ported file in this folder or below\n"
         "  fix: name a TARGET, or `portkit convert SRC DST` first\n"
     )
 
@@ -92,3 +94,80 @@ def test_convert_verifies_at_once_when_asked(run):
         "outputs",
         "pipeline",
     ]
+
+
+# --- What a way to verify has no use for -------------------------------------------------------
+
+TYPED = {
+    "--against": ["x"],
+    "--mapping": ["m.yaml"],
+    "--save-mapping": ["n.yaml"],
+    "--self-test": [],
+    "--quick": [],
+    "--rungs": ["bits"],
+    "--input-size": ["32"],
+    "--device": ["cpu"],
+    "--save-outputs": ["p.npz"],
+    "--data": ["shipped"],
+    "--subset": ["5"],
+    "--data-seed": ["0"],
+    "--preprocess": ["python:m:f"],
+    "--preprocess-source": ["python:m:f"],
+    "--preprocess-target": ["python:m:f"],
+}
+TESTED = (
+    "--against",
+    "--mapping",
+    "--save-mapping",
+    "--self-test",
+    "--input-size",
+    "--device",
+)
+USELESS = {
+    "--from": list(TYPED),
+    "--self-test": [option for option in TYPED if option not in TESTED],
+}
+MODES = {"--from": ["--from", "o.npz"], "--self-test": ["--self-test", "a.safetensors"]}
+
+
+def test_every_option_has_a_use_in_some_way_to_verify():
+    options = {parameter.name for parameter in verify.command.params} - {"targets"}
+    assert options == frozenset().union(*verify.USES.values())
+    assert verify.USES["--from"] | verify.USES["--self-test"] < options
+
+
+@pytest.mark.parametrize(
+    ("mode", "option"), [(mode, option) for mode in USELESS for option in USELESS[mode]]
+)
+def test_an_option_without_a_use_is_refused(run, mode, option):
+    ran = run("verify", *MODES[mode], option, *TYPED[option])
+    assert ran == (2, "", f"error: {option}: has no use with {mode}\n")
+
+
+@pytest.mark.parametrize("mode", USELESS)
+def test_all_options_without_a_use_are_named(run, folder, mode):
+    words = [word for option in USELESS[mode] for word in (option, *TYPED[option])]
+    ran = run("verify", *MODES[mode], *words)
+    lines = [f"error: {option}: has no use with {mode}" for option in USELESS[mode]]
+    assert (ran.code, ran.out, sorted(ran.err.splitlines())) == (2, "", sorted(lines))
+    assert list(folder.iterdir()) == []
+
+
+def test_saved_outputs_are_judged_without_a_target(run):
+    ran = run("verify", "a.safetensors", "b", "--from", "o.npz")
+    said = "error: a.safetensors: has no use with --from\nerror: b: has no use with --from\n"
+    assert ran == (2, "", said)
+
+
+def test_outputs_that_were_asked_for_and_are_lacking_are_no_yes(run, port):
+    ran = run("verify", port, *BITS, "--save-outputs", "o.npz")
+    assert ran.code == 2
+    assert ran.err == (
+        "error: o.npz: no outputs were compared, so there are none to save\n"
+        "  fix: see why in the report\n"
+    )
+    assert not Path("o.npz").exists()
+    data = bytearray(port.read_bytes())
+    data[-2] ^= 1
+    port.write_bytes(data)
+    assert run("verify", port, *BITS, "--save-outputs", "o.npz").code == 1

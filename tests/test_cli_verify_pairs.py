@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portkit.verification import Check, Verification
+from portkit.verification.results import rung_of
+from portkit.verification.selftest import SelfTest, Trial
+
 SMALL = "(num_classes=7, in_channels=3, width=0.0625, hidden=24, pooled=3)"
 FC, CONV = f"fc-head:vgg11{SMALL}", f"conv-head:vgg11{SMALL}"
 QUICK = "--quick"
@@ -52,7 +56,6 @@ def test_a_ported_file_is_compared_with_a_source_of_another_scheme(run, ported):
         ([f"{FC}@random:1"], "name its source with --against"),
         ([f"{FC}@random:1", "--against", "torchvision:alexnet@random"], "no shipped mapping leads"),
         (["x.safetensors", "--device", "cuda:7x"], "no such file"),
-        (["--from", "x.npz", "--against", "y"], "has no use for --against"),
         (["a", "b", "--save-outputs", "o.npz"], "is for one target"),
         (["a", "--save-outputs", "o.txt"], "raw outputs are saved as .npz"),
         (["a", "--save-mapping", "m.yaml", "--mapping", "n"], "writes what is inferred"),
@@ -230,6 +233,40 @@ def test_the_verifier_proves_itself_on_this_port(run, ported):
     tested = ran.json["self_test"]
     assert tested["survivors"] == []
     assert len({trial["fault"] for trial in tested["trials"]}) >= 20
+    assert ran.json["rungs"][-1]["rung"] == "self-test"
+    assert len(ran.json["rungs"][-1]["checks"]) == len(tested["trials"])
+
+
+def trial_of(fault, words, rung):
+    return Trial(fault, words, "here", bool(rung), rung, cause_found="", cause_expected="")
+
+
+def test_a_survivor_is_a_failure_in_every_report(run, ported, monkeypatch):
+    passed = rung_of("bits", [Check("w", passed=True, what="alike")], "")
+    trials = (
+        trial_of("W01", "weights swapped", rung="bits"),
+        trial_of("W12", "a layer left out", rung=""),
+    )
+    tested = SelfTest(Verification(ported, "s", "t", (passed,)), trials, ())
+    monkeypatch.setattr("portkit.verification.selftest.self_test", lambda _: tested)
+    ran = run("verify", ported, "--self-test", "--junit", "r.xml", "--html", "r.html", "--json")
+    assert (ran.code, ran.json["passed"], ran.json["self_test"]["survivors"]) == (1, False, ["W12"])
+    said = "W12 a layer left out: in here: no rung rejects it"
+    assert said in Path("r.xml").read_text()
+    assert "NOT verified" in Path("r.html").read_text()
+
+
+def test_a_port_of_which_no_model_is_known_cannot_be_tested(run):
+    np.savez("w.npz", w=np.arange(6, dtype=np.float32))
+    Path("m.yaml").write_text(
+        'portkit: 1\nfrom: theirs\nto: ours\nfor: [net]\nrules:\n  - map: "w -> k"\n'
+    )
+    words = ("--mapping", "m.yaml")
+    assert run("convert", "w.npz", "ours", *words, "-o", "k.safetensors", "-q").code == 0
+    ran = run("verify", "k.safetensors", *words, "--self-test")
+    why = "no model is known for the tensors of 'theirs'"
+    said = f"error: --self-test: runs both models, which cannot be: {why}\n"
+    assert (ran.code, ran.err) == (2, said)
 
 
 @pytest.mark.parametrize(("one", "other"), [("dense", "old"), ("old", "dense"), ("new", "dense")])

@@ -3,13 +3,7 @@
 import click
 import pytest
 
-from portkit.cli.data_options import (
-    data_options,
-    given_data_options,
-    read_data,
-    read_preprocess,
-    refuse_data_without_verify,
-)
+from portkit.cli.data_options import data_options, read_data, read_preprocess
 from portkit.errors import PortkitError
 from portkit.evaluation.choices import DataOptions
 
@@ -33,8 +27,6 @@ def test_data_options_are_read(folder):
     assert read_data(read("--data", "x")) == DataOptions("x")
     words = ("--data", "shipped", "--subset", "5", "--data-seed", "3")
     assert read_data(read(*words)) == DataOptions("shipped", 5, 3)
-    assert given_data_options(read(*words)) == ("--data", "--subset", "--data-seed")
-    assert given_data_options(read()) == ()
 
 
 @pytest.mark.parametrize(
@@ -99,9 +91,3 @@ def test_preprocessing_functions_that_mean_nothing(words, said):
     with pytest.raises(PortkitError) as caught:
         read_preprocess(read(*words))
     assert str(caught.value) == said
-
-
-def test_options_without_a_verification_are_refused():
-    refuse_data_without_verify(read())
-    with pytest.raises(PortkitError, match="--data, --subset say on what to verify"):
-        refuse_data_without_verify(read("--data", "x", "--subset", "2"))

@@ -279,8 +279,8 @@ def test_an_unknown_rung_is_refused(ports):
     with pytest.raises(PortkitError) as caught:
         verify_port(*ports("vgg11"), Options(rungs=("bytes",)))
     assert str(caught.value) == (
-        "no rung is called 'bytes'\n  fix: use some of: coverage, bits, structure, dense, layers, "
-        "outputs, pipeline, decisions, accuracy"
+        "--rungs: no rung is called 'bytes'\n  fix: use some of: coverage, bits, structure, dense, "
+        "layers, outputs, pipeline, decisions, accuracy"
     )
 
 

@@ -209,12 +209,12 @@ def test_figures_are_reported_and_never_gate():
 @pytest.mark.parametrize(
     ("tolerances", "said"),
     [
-        (Tolerances(atol=-1.0), "atol must be a number from 0 on, found -1.0"),
-        (Tolerances(rtol=float("nan")), "rtol must be a number from 0 on, found nan"),
-        (Tolerances(strict_atol=True), "a strict atol needs one\n  fix: add --atol"),
+        (Tolerances(atol=-1.0), "--atol: must be a number from 0 on, found -1.0"),
+        (Tolerances(rtol=float("nan")), "--rtol: must be a number from 0 on, found nan"),
+        (Tolerances(strict_atol=True), "--strict-atol: has no use without --atol"),
         (
             Tolerances(rho=9.0),
-            "ρ ≤ 9 is looser than 8\n  fix: say why with --because",
+            "rho: 9 is looser than 8\n  fix: say why with --because",
         ),
     ],
 )

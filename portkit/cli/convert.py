@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from portkit.cli import console
+from portkit.cli.codes import YES
 from portkit.cli.options import (
+    find_useless,
     json_option,
     mapping_option,
     quiet_option,
     read_size,
-    refuse_without_verify,
     verifying_options,
 )
-from portkit.errors import PortkitError
+from portkit.errors import PortkitError, Problems
 
 if TYPE_CHECKING:
     from portkit.conversion import Converted
     from portkit.porting import Port
     from portkit.verification import Options
+
+# What there is a use for where nothing is verified.
+_UNVERIFIED = frozenset(
+    ("output", "mapping", "dry_run", "force", "shard_size", "digest", "as_json", "quiet")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,8 @@ class _Saying:
 @verifying_options
 @json_option
 @quiet_option
-def command(
-    source: str, target: str, *, output: str | None, mapping: str | None, **options: Any
-) -> int:
+@click.pass_context
+def command(context: click.Context, /, source: str, target: str, **options: Any) -> int:
     """Port the weights of SRC to the model DST names: a head, such as conv-head, or a reference."""
     from portkit.api import default_output
     from portkit.cli.proving import read_options
@@ -59,8 +64,9 @@ def command(
     saying = _Saying(options["quiet"], options["as_json"])
     wanted = read_options(options) if options["verifies"] else None
     if wanted is None:
-        refuse_without_verify(options)
-    port = make_port(source, target, mapping)
+        Problems(find_useless(context, _UNVERIFIED, "without --verify")).raise_if_any()
+    port = make_port(source, target, options["mapping"])
+    output = options["output"]
     path = Path(output if output is not None else default_output(port))
     if not (options["force"] or options["dry_run"]):
         _refuse_taken(path)
@@ -68,11 +74,11 @@ def command(
         _introduce(port)
     if options["dry_run"]:
         _show_intention(port, path, saying)
-        return 0
+        return YES
     converted = _convert(port, path, options)
     if wanted is None:
         _show_converted(port, converted, saying)
-        return 0
+        return YES
     return _show_verified(port, converted, wanted, options, saying)
 
 
@@ -141,14 +147,15 @@ def _show_verified(
     saying: _Saying,
 ) -> int:
     from portkit.cli.bars import choose_progress
-    from portkit.cli.proving import keep_outputs, report, say_verification, verdict_of
+    from portkit.cli.proving import conclude, say_verification
+    from portkit.cli.reporting import write_reports
     from portkit.verification import verify_port
 
     if saying.in_words:
         _say_written(converted)
     progress = choose_progress(quiet=saying.quiet)
     verification = verify_port(port, converted.output, wanted, progress)
-    report({str(converted.output): verification}, options)
+    write_reports({str(converted.output): verification}, options)
     if saying.as_json:
         from portkit.report.json import verification_as_dict
 
@@ -157,5 +164,4 @@ def _show_verified(
     elif saying.in_words:
         console.say()
         say_verification(verification)
-    keep_outputs(verification, options)
-    return verdict_of(verification, wanted)
+    return conclude(verification, wanted, options)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from portkit.errors import PortkitError, Problems
+from portkit.errors import Problems
 from portkit.evaluation.choices import DataOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,14 +41,6 @@ _DATA = (
     click.option("--preprocess-source", metavar=_FUNCTION, help="The same for the source alone."),
     click.option("--preprocess-target", metavar=_FUNCTION, help="The same for the target alone."),
 )
-_NAMES = (
-    "data",
-    "subset",
-    "data_seed",
-    "preprocess",
-    "preprocess_source",
-    "preprocess_target",
-)
 
 
 def data_options(command: Command) -> Command:
@@ -56,13 +48,6 @@ def data_options(command: Command) -> Command:
     for option in reversed(_DATA):
         command = option(command)
     return command
-
-
-def given_data_options(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return those of these options that were given, as they are typed."""
-    return tuple(
-        f"--{name.replace('_', '-')}" for name in _NAMES if options.get(name) not in (None, "")
-    )
 
 
 def read_data(options: Mapping[str, Any]) -> DataOptions | None:
@@ -97,11 +82,3 @@ def read_preprocess(options: Mapping[str, Any]) -> tuple[str, str]:
             problems.add(text, "names no preprocessing function", f"write {_FUNCTION}")
     problems.raise_if_any()
     return sides[0] or both or "", sides[1] or both or ""
-
-
-def refuse_data_without_verify(options: Mapping[str, Any]) -> None:
-    """Refuse options that would do nothing where nothing is verified; raise PortkitError."""
-    given = given_data_options(options)
-    if given:
-        what = f"{', '.join(given)} say on what to verify"
-        raise PortkitError.at("portkit convert", what, "add --verify")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from portkit.cli import console
+from portkit.cli.codes import NO, YES
 from portkit.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def command(keep: str | None, as_json: bool) -> int:
         _say_results(shown)
         if keep is not None:
             console.say_facts([("kept", f"{Path(keep) / _OUT}, {Path(keep) / _BACK}")])
-    return 0 if shown.passed else 1
+    return YES if shown.passed else NO
 
 
 @contextmanager

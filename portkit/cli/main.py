@@ -12,9 +12,9 @@ import click
 
 from portkit import __version__
 from portkit.cli import console
+from portkit.cli.codes import BROKEN, UNKNOWN, YES
 from portkit.errors import PortkitError, Problem
 
-YES, NO, UNKNOWN, BROKEN = 0, 1, 2, 70
 _SIGNALLED = 128  # plus the signal's number, as shells report it
 _COMPLETION = "_PORTKIT_COMPLETE"  # set by the shell's completion script
 _FRAMES = 4  # of our own traceback, innermost

@@ -1,12 +1,13 @@
 """Options that several commands share, and how their texts are read."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from portkit.errors import PortkitError
+from portkit.errors import Problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,14 +41,8 @@ def read_rungs(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> tuple[str, ...]:
     """Read `coverage,bits`; nothing means every rung."""
-    from portkit.verification.results import RUNGS
-
-    rungs = tuple(part.strip() for part in (text or "").split(",") if part.strip())
-    unknown = [rung for rung in rungs if rung not in RUNGS]
-    if unknown:
-        what = f"no rung is called {unknown[0]!r}, use some of: {', '.join(RUNGS)}"
-        raise click.BadParameter(what, context, parameter)
-    return rungs
+    del context, parameter
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def read_input_size(
@@ -94,25 +89,10 @@ def verifying_options(command: Command) -> Command:
     return command
 
 
-def refuse_without_verify(options: Mapping[str, Any]) -> None:
-    """Refuse options that would do nothing; raise PortkitError."""
-    own = [parameter.opts[0] for parameter in _parameters() if _is_given(parameter, options)]
-    if own:
-        text = ", ".join(own)
-        raise PortkitError.at("portkit convert", f"{text} say how to verify", "add --verify")
-
-
-def _parameters() -> list[click.Parameter]:
-    """Return the options that `verifying_options` adds."""
-
-    @click.command("any")
-    @verifying_options
-    def command() -> None:
-        """Carry the options."""
-
-    return command.params
-
-
-def _is_given(parameter: click.Parameter, options: Mapping[str, Any]) -> bool:
-    value = options.get(parameter.name or "")
-    return value not in (None, False, "", (), parameter.default)
+def find_useless(context: click.Context, useful: frozenset[str], why: str) -> Iterator[Problem]:
+    """Yield a complaint about every option that was typed and would do nothing here."""
+    for option in context.command.params:
+        name = option.name or ""
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if isinstance(option, click.Option) and typed and name not in useful:
+            yield Problem(max(option.opts, key=len), f"has no use {why}")

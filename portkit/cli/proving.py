@@ -1,4 +1,4 @@
-"""What `convert --verify` and `verify` share: options read, verdicts said, reports written."""
+"""What `convert --verify` and `verify` share: options read, verdicts said, outputs kept."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portkit.cli import console
-from portkit.errors import PortkitError, Problem, Problems
+from portkit.cli.codes import NO, UNKNOWN, YES
+from portkit.errors import PortkitError, Problems
 
 if TYPE_CHECKING:
-    from portkit.report.words import Results
     from portkit.verification import Options, Verification
 
 
 def read_options(options: Mapping[str, Any]) -> "Options":
     """Turn the command line's words into the verifier's options; raise PortkitError."""
     from portkit.cli.data_options import read_data, read_preprocess
-    from portkit.cli.reporting import refuse_report_paths
-    from portkit.verification import Options, Tolerances
+    from portkit.cli.reporting import read_tolerances, refuse_report_paths
+    from portkit.verification import Options
+    from portkit.verification.jobs import refuse_options
 
     problems = Problems()
     data, preprocess = None, ("", "")
@@ -30,14 +31,8 @@ def read_options(options: Mapping[str, Any]) -> "Options":
     with problems.collecting():
         _refuse_unsavable(options["save_outputs"])
     problems.raise_if_any()
-    tolerances = Tolerances(
-        atol=options["atol"],
-        rtol=options["rtol"],
-        strict_atol=options["strict_atol"],
-        because=options["because"],
-    )
-    return Options(
-        tolerances=tolerances,
+    wanted = Options(
+        tolerances=read_tolerances(options),
         quick=options["quick"],
         rungs=options["rungs"],
         input_size=options["input_size"],
@@ -45,6 +40,8 @@ def read_options(options: Mapping[str, Any]) -> "Options":
         data=data,
         preprocess=preprocess,
     )
+    refuse_options(wanted)
+    return wanted
 
 
 def _refuse_unsavable(name: str | None) -> None:
@@ -67,44 +64,46 @@ def say_verification(verification: "Verification") -> None:
     console.say_report(render_verification(verification))
 
 
-def verdict_of(verification: "Verification", wanted: "Options") -> int:
-    """Return 0 for a proof, 1 for a refutation, 2 where torch is missing for rungs that need it.
-
-    Rungs for which there is no model to run are said not to be checked, and change nothing.
-    """
+def verdict_of(verification: "Verification") -> int:
+    """Return the exit code of a proof, of a refutation, or of what compared nothing."""
     from portkit.verification import Status
 
-    statuses = [result.status for result in verification.rungs]
-    if Status.FAILED in statuses:
-        return 1
-    if not verification.passed:
-        return 2
-    if not wanted.rungs and Status.NOT_CHECKED in statuses and find_spec("torch") is None:
-        what = "is not installed: the models were not run"
-        fix = "install it, or ask for what needs none: --rungs coverage,bits"
-        console.complain([Problem("torch", what, fix)])
-        return 2
-    return 0
+    if any(result.status is Status.FAILED for result in verification.rungs):
+        return NO
+    return YES if verification.passed else UNKNOWN
 
 
-def keep_outputs(verification: "Verification", options: Mapping[str, Any]) -> None:
-    """Write raw outputs where that is asked for; where there are none, complain and go on."""
+def conclude(verification: "Verification", wanted: "Options", options: Mapping[str, Any]) -> int:
+    """Keep raw outputs where that is asked for, and return the exit code of a run of models.
+
+    A proof is none where outputs that were asked for are lacking, or torch for rungs that need it.
+    Rungs for which there is no model to run are said not to be checked, and change nothing.
+    """
+    problems, verdict = Problems(), verdict_of(verification)
+    with problems.collecting():
+        _keep_outputs(verification, options)
+    with problems.collecting():
+        _refuse_missing_torch(verification, wanted)
+    console.complain(problems)
+    return UNKNOWN if problems and verdict == YES else verdict
+
+
+def _keep_outputs(verification: "Verification", options: Mapping[str, Any]) -> None:
     name = options["save_outputs"]
     if name is None:
         return
     from portkit.verification.saving import save_outputs
 
-    try:
-        count = save_outputs(verification, Path(name))
-    except PortkitError as error:
-        console.complain(error.problems)
-        return
+    count = save_outputs(verification, Path(name))
     if not (options["quiet"] or options["as_json"]):
         console.say_facts([("saved", f"{count} outputs in {name}")])
 
 
-def report(results: "Results", options: Mapping[str, Any]) -> None:
-    """Write the report files that are asked for, and what GitHub shows; raise PortkitError."""
-    from portkit.cli.reporting import write_reports
+def _refuse_missing_torch(verification: "Verification", wanted: "Options") -> None:
+    from portkit.verification import Status
 
-    write_reports(results, options)
+    left = any(result.status is Status.NOT_CHECKED for result in verification.rungs)
+    if left and verification.passed and not wanted.rungs and find_spec("torch") is None:
+        what = "is not installed: the models were not run"
+        fix = "install it, or ask for what needs none: --rungs coverage,bits"
+        raise PortkitError.at("torch", what, fix)

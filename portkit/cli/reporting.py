@@ -57,9 +57,21 @@ def write_reports(results: "Results", options: Mapping[str, Any]) -> None:
     if options.get("html") is not None:
         from portkit.report.html import html_of
 
-        _publish(Path(options["html"]), html_of(results, _tolerances(options)).encode())
+        _publish(Path(options["html"]), html_of(results, read_tolerances(options)).encode())
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(results, beside=bool(options.get("as_json")))
+
+
+def read_tolerances(options: Mapping[str, Any]) -> "Tolerances":
+    """Return what differences are let through, as the command line's words say it."""
+    from portkit.verification.results import Tolerances
+
+    return Tolerances(
+        atol=options.get("atol"),
+        rtol=options.get("rtol"),
+        strict_atol=bool(options.get("strict_atol")),
+        because=options.get("because") or "",
+    )
 
 
 def _why_refused(kind: str, path: Path) -> tuple[str, str]:
@@ -89,17 +101,6 @@ def _is_report(kind: str, path: Path) -> bool:
 def _publish(path: Path, document: bytes) -> None:
     with publishing(path, force=True) as partial:
         partial.write_bytes(document)
-
-
-def _tolerances(options: Mapping[str, Any]) -> "Tolerances":
-    from portkit.verification.results import Tolerances
-
-    return Tolerances(
-        atol=options.get("atol"),
-        rtol=options.get("rtol"),
-        strict_atol=bool(options.get("strict_atol")),
-        because=options.get("because") or "",
-    )
 
 
 def _tell_github(results: "Results", *, beside: bool) -> None:

@@ -1,33 +1,48 @@
 """`portkit verify`: prove ported files and models, by provenance or against a named source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from portkit.cli import console
+from portkit.cli.codes import NO, UNKNOWN, YES
 from portkit.cli.options import (
+    find_useless,
     json_option,
     mapping_option,
     quiet_option,
     verifying_options,
 )
-from portkit.cli.proving import (
-    keep_outputs,
-    read_options,
-    report,
-    say_verification,
-    verdict_of,
-)
-from portkit.errors import PortkitError, Problems
+from portkit.cli.proving import conclude, read_options, say_verification, verdict_of
+from portkit.cli.reporting import write_reports
+from portkit.errors import PortkitError, Problem, Problems
 
 if TYPE_CHECKING:
     from portkit.pairing import Inferred
     from portkit.verification import Options, Verification
     from portkit.verification.preparing import Prepared
-    from portkit.verification.selftest import SelfTest
+    from portkit.verification.results import Check
+    from portkit.verification.selftest import SelfTest, Trial
+
+_ALWAYS = frozenset(
+    ("atol", "rtol", "strict_atol", "because", "junit", "html", "as_json", "quiet")
+)  # how strict it is, and what is said
+_RUNNING = _ALWAYS | {"against", "mapping", "save_mapping", "input_size", "device"}
+
+# What each way to verify has a use for: to judge saved outputs, to be tested itself, or neither.
+USES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "--from": _ALWAYS | {"saved"},
+        "--self-test": _RUNNING | {"self_test"},
+        "": _RUNNING
+        | {"quick", "rungs", "save_outputs", "data", "subset", "data_seed"}
+        | {"preprocess", "preprocess_source", "preprocess_target"},
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +65,14 @@ class _Found:
 @verifying_options
 @json_option
 @quiet_option
-def command(targets: tuple[str, ...], **options: Any) -> int:
+@click.pass_context
+def command(context: click.Context, /, targets: tuple[str, ...], **options: Any) -> int:
     """Prove TARGET against its source; without TARGET, every ported file below this folder.
 
     TARGET is a ported file, or any reference with weights where --against names another one:
     `python:new:net@new.pth --against python:old:net@old.pth` infers which tensors correspond.
     """
-    _refuse_contradictions(targets, options)
+    _refuse_contradictions(context)
     wanted = read_options(options)
     silent = options["as_json"] or options["quiet"]
     if options["saved"] is not None:
@@ -64,7 +80,7 @@ def command(targets: tuple[str, ...], **options: Any) -> int:
     else:
         names = targets or _find_all(announce=not silent)
     found = {name: _verify(name, options, wanted, silent=silent) for name in names}
-    report({name: one.result for name, one in found.items()}, options)
+    write_reports({name: one.result for name, one in found.items()}, options)
     if options["as_json"]:
         _say_as_json(found)
     elif len(names) > 1 and not silent:
@@ -72,21 +88,20 @@ def command(targets: tuple[str, ...], **options: Any) -> int:
     return _code_of(tuple(one.verdict for one in found.values()))
 
 
-def _refuse_contradictions(targets: tuple[str, ...], options: Mapping[str, Any]) -> None:
+def _refuse_contradictions(context: click.Context) -> None:
     """Refuse options that make no sense together; raise PortkitError."""
-    problems = Problems()
-    several = {"--save-outputs": options["save_outputs"], "--save-mapping": options["save_mapping"]}
-    for name, value in several.items():
-        if value is not None and len(targets) != 1:
-            problems.add(name, "is for one target", "name one TARGET")
+    options = context.params
+    mode = "--self-test" if options["self_test"] else ""
+    mode = "--from" if options["saved"] is not None else mode
+    problems = Problems(find_useless(context, USES[mode], f"with {mode}"))
+    if mode == "--from":
+        problems.extend(Problem(name, "has no use with --from") for name in options["targets"])
+    problems.raise_if_any()
+    for name in ("save_outputs", "save_mapping"):
+        if options[name] is not None and len(options["targets"]) != 1:
+            problems.add(f"--{name.replace('_', '-')}", "is for one target", "name one TARGET")
     if options["save_mapping"] is not None and options["mapping"] is not None:
         problems.add("--save-mapping", "writes what is inferred, but --mapping names a mapping")
-    if options["saved"] is not None:
-        names = ("against", "mapping", "save_mapping", "self_test", "save_outputs", "data")
-        given = [f"--{name.replace('_', '-')}" for name in names if options[name]]
-        if targets or given:
-            what = f"judges what was saved, and has no use for {', '.join([*targets, *given])}"
-            problems.add("--from", what)
     problems.raise_if_any()
 
 
@@ -98,7 +113,7 @@ def _find_all(*, announce: bool) -> tuple[str, ...]:
         raise PortkitError(found.broken)
     if not found.artifacts:
         fix = "name a TARGET, or `portkit convert SRC DST` first"
-        raise PortkitError.at("", "no ported file below this folder", fix)
+        raise PortkitError.at(Path.cwd(), "no ported file in this folder or below", fix)
     if announce:
         console.say(f"found {', '.join(map(str, found.artifacts))}")
     return tuple(map(str, found.artifacts))
@@ -112,7 +127,7 @@ def _verify(name: str, options: Mapping[str, Any], wanted: "Options", *, silent:
         return _climb(name, options, wanted, silent=silent)
     except PortkitError as error:
         console.complain(error.problems)
-        return _Found(error, 2)
+        return _Found(error, UNKNOWN)
 
 
 def _judge_again(path: Path, wanted: "Options", *, silent: bool) -> _Found:
@@ -121,7 +136,7 @@ def _judge_again(path: Path, wanted: "Options", *, silent: bool) -> _Found:
     verification = judge_saved(path, wanted)
     if not silent:
         say_verification(verification)
-    return _Found(verification, verdict_of(verification, wanted))
+    return _Found(verification, verdict_of(verification))
 
 
 def _climb(name: str, options: Mapping[str, Any], wanted: "Options", *, silent: bool) -> _Found:
@@ -131,12 +146,11 @@ def _climb(name: str, options: Mapping[str, Any], wanted: "Options", *, silent: 
     if prepared.inferred is not None and not silent:
         _say_pairing(prepared.inferred, options["save_mapping"])
     if options["self_test"]:
-        return _test(prepared, wanted, silent=silent)
+        return _test(prepared, silent=silent)
     verification = verify_job(prepared.job)
     if not silent:
         say_verification(verification)
-    keep_outputs(verification, options)
-    return _Found(verification, verdict_of(verification, wanted), prepared.inferred)
+    return _Found(verification, conclude(verification, wanted, options), prepared.inferred)
 
 
 def _prepare(name: str, options: Mapping[str, Any], wanted: "Options") -> "Prepared":
@@ -152,17 +166,42 @@ def _prepare(name: str, options: Mapping[str, Any], wanted: "Options") -> "Prepa
     return prepared
 
 
-def _test(prepared: "Prepared", wanted: "Options", *, silent: bool) -> _Found:
+def _test(prepared: "Prepared", *, silent: bool) -> _Found:
     """Inject faults into this very port; every one must be rejected."""
+    from portkit.verification.jobs import why_not_run
+
+    job = prepared.job
+    why_not = why_not_run(job.source.endpoint, job.target.endpoint)
+    if why_not:
+        raise PortkitError.at("--self-test", f"runs both models, which cannot be: {why_not}")
     from portkit.report.selftest import render_self_test
     from portkit.verification.selftest import self_test
 
-    tested = self_test(prepared.job)
+    tested = self_test(job)
     if not silent:
         console.say_report(render_self_test(tested))
-    code = verdict_of(tested.untouched, wanted)
-    verdict = code or (0 if tested.passed else 1)
-    return _Found(tested.untouched, verdict, prepared.inferred, tested)
+    result = _with_trials(tested)
+    return _Found(result, verdict_of(result), prepared.inferred, tested)
+
+
+def _with_trials(tested: "SelfTest") -> "Verification":
+    """Return the verification of the untouched port, and the trials as one rung more."""
+    from portkit.verification.results import rung_of
+
+    untouched = tested.untouched
+    if not untouched.passed:
+        return untouched
+    checks = list(map(_as_check, tested.trials))
+    summary = f"{len(checks) - len(tested.survivors)} of {len(checks)} faults are rejected"
+    result = rung_of("self-test", checks, summary if checks else "no fault has a place in it")
+    return replace(untouched, rungs=(*untouched.rungs, result))
+
+
+def _as_check(trial: "Trial") -> "Check":
+    from portkit.verification.results import Check
+
+    what = f"in {trial.place}: {trial.rung or 'no rung'} rejects it"
+    return Check(f"{trial.fault} {trial.words}", trial.rejected, what)
 
 
 def _say_pairing(inferred: "Inferred", saved: str | None) -> None:
@@ -176,11 +215,11 @@ def _say_pairing(inferred: "Inferred", saved: str | None) -> None:
 
 def _code_of(verdicts: tuple[int, ...]) -> int:
     """Return one code for all files: a refutation outweighs what could not be found out."""
-    return 1 if 1 in verdicts else max(verdicts)
+    return NO if NO in verdicts else max(verdicts)
 
 
 def _summarise(found: Mapping[str, _Found]) -> None:
-    words = ("passed", "FAILED", "not found out")
+    words = {YES: "passed", NO: "FAILED", UNKNOWN: "not found out"}
     console.say()
     rows = [(name, words[one.verdict]) for name, one in found.items()]
     console.say_table(("file", "verdict"), rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from portkit.endpoints import Endpoint
-from portkit.errors import PortkitError
+from portkit.errors import Problems
 from portkit.planning import Plan
 from portkit.progress import SILENT, Progress
 from portkit.verification.results import RUNGS, Options
@@ -45,25 +45,28 @@ class Job:
 
 def refuse_options(options: Options) -> None:
     """Raise PortkitError for rungs that do not exist and tolerances that mean nothing."""
-    unknown = [rung for rung in options.rungs if rung not in RUNGS]
-    if unknown:
-        fix = f"use some of: {', '.join(RUNGS)}"
-        raise PortkitError.at("", f"no rung is called {unknown[0]!r}", fix)
-    lacking = [rung for rung in _WITH_DATA if rung in options.rungs and options.data is None]
-    if lacking:
-        what = f"{' and '.join(lacking)} needs images"
-        raise PortkitError.at("--rungs", what, "name some with --data DIR|FILE")
+    problems = Problems()
+    for rung in options.rungs:
+        if rung not in RUNGS:
+            fix = f"use some of: {', '.join(RUNGS)}"
+            problems.add("--rungs", f"no rung is called {rung!r}", fix)
+        if rung in _WITH_DATA and options.data is None:
+            problems.add("--rungs", f"{rung} needs images", "name some with --data DIR|FILE")
     tolerances = options.tolerances
-    for name in ("atol", "rtol", "rho"):
-        value = getattr(tolerances, name)
+    for where, value in (
+        ("--atol", tolerances.atol),
+        ("--rtol", tolerances.rtol),
+        ("rho", tolerances.rho),
+    ):
         if value is not None and not 0 <= value < float("inf"):
-            raise PortkitError.at("", f"{name} must be a number from 0 on, found {value}")
+            problems.add(where, f"must be a number from 0 on, found {value}")
     if tolerances.strict_atol and tolerances.atol is None:
-        raise PortkitError.at("", "a strict atol needs one", "add --atol")
+        problems.add("--strict-atol", "has no use without --atol")
     gate = Options().tolerances.rho
-    if tolerances.rho > gate and not tolerances.because:
-        what = f"ρ ≤ {tolerances.rho:g} is looser than {gate:g}"
-        raise PortkitError.at("", what, "say why with --because")
+    if gate < tolerances.rho < float("inf") and not tolerances.because:
+        what = f"{tolerances.rho:g} is looser than {gate:g}"
+        problems.add("rho", what, "say why with --because")
+    problems.raise_if_any()
 
 
 def why_not_run(*ends: Endpoint) -> str:
