@@ -10,14 +10,13 @@ from torchvision.models import VGG16_Weights
 
 from portkit.endpoints import Endpoint, resolve_source, resolve_target
 from portkit.errors import PortkitError
-from portkit.evaluation.data import load_fashion, load_photos, preprocess_fashion
+from portkit.evaluation.data import load_fashion, load_photos
 from portkit.evaluation.decoding import decode_image, draw_thumbnail
 from portkit.evaluation.preprocessing import (
     Preprocessing,
     documented,
     fashion_preprocessing,
     imagenet_preprocessing,
-    preprocess,
 )
 from portkit.manifests import Manifest
 from portkit.provenance import Provenance
@@ -54,7 +53,7 @@ def complaint(work, *words):
 def test_every_bit_is_torchvisions(photo, size):
     image = PHOTOS[photo][: size[0], : size[1]]
     theirs = VGG16_Weights.IMAGENET1K_V1.transforms()(Image.fromarray(image)).numpy()
-    ours = preprocess(image, imagenet_preprocessing())
+    ours = imagenet_preprocessing()(image)
     assert ours.dtype == np.float32
     assert ours.tobytes() == theirs.tobytes()
 
@@ -150,11 +149,18 @@ def test_a_grey_model_gets_one_channel(tmp_path):
     assert np.array_equal(pixels[..., 0], np.asarray(grey(Image.fromarray(PHOTOS[0][:20, :30]))))
 
 
-def test_fashion_is_preprocessed_as_the_demo_does():
-    images = load_fashion().images[:7]
-    ours = np.stack([fashion_preprocessing()(image) for image in images])
-    assert ours.tobytes() == preprocess_fashion(images).tobytes()
-    assert np.array_equal(fashion_preprocessing()(images[0][:, :, None]), ours[0])
+def test_fashion_is_scaled_normalised_and_interpolated_with_half_pixel_centres():
+    image = load_fashion().images[0]
+    scaled = (image / 255 - 0.2860) / 0.3530
+    at = np.clip((np.arange(96) + 0.5) * 28 / 96 - 0.5, 0, 27)
+    low = np.minimum(at.astype(int), 26)
+    weights = np.zeros((96, 28))
+    weights[np.arange(96), low] = 1 - (at - low)
+    weights[np.arange(96), low + 1] = at - low
+    got = fashion_preprocessing()(image)
+    assert (got.shape, got.dtype) == ((1, 96, 96), np.float32)
+    np.testing.assert_allclose(got[0], weights @ scaled @ weights.T, atol=1e-5)
+    assert np.array_equal(fashion_preprocessing()(image[:, :, None]), got)
 
 
 def test_channel_order_range_and_layout():

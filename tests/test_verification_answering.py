@@ -13,6 +13,7 @@ from portkit.evaluation.data import load_photos
 from portkit.evaluation.folders import open_data
 from portkit.evaluation.preprocessing import imagenet_preprocessing
 from portkit.evaluation.sampling import draw
+from portkit.models import SpatialMean
 from portkit.verification.answering import answer_both, answer_images, run_batch, see_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,6 +73,14 @@ def test_either_side_has_its_own_way(net, data):
     assert np.array_equal(source, answer_images(net, data, range(5), HOW))
     assert np.array_equal(port, answer_images(net, data, range(5), halved))
     assert not np.array_equal(source, port)
+
+
+def test_a_score_map_is_averaged_over_its_places():
+    manual_seed(0)
+    net = nn.Conv2d(3, 4, 2).eval()
+    mean = nn.Sequential(net, SpatialMean()).eval()
+    images = np.arange(7 * 3 * 4 * 5, dtype=np.float32).reshape(7, 3, 4, 5) / 420
+    np.testing.assert_allclose(run_batch(net, images), run_batch(mean, images), rtol=1e-6)
 
 
 def test_what_is_known_of_the_images_is_in_their_order(data):

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from portkit.evaluation.data import preprocess_fashion
+from portkit.evaluation.preprocessing import fashion_preprocessing
 from portkit.models import vgg11
 
 DATA = Path(__file__).parents[1] / "portkit" / "evaluation" / "data"
@@ -45,6 +45,11 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
 
 
+def preprocess(images: np.ndarray) -> np.ndarray:
+    """Turn uint8 `[N, 28, 28]` into what the net takes, float32 `[N, 1, 96, 96]`."""
+    return np.stack([fashion_preprocessing()(image) for image in images])
+
+
 def batches(images: np.ndarray, labels: np.ndarray, generator: torch.Generator) -> Iterator:
     """Yield shuffled, flipped and shifted batches `[N, 1, 96, 96]` with their labels."""
     order = torch.randperm(len(images), generator=generator)
@@ -55,7 +60,7 @@ def batches(images: np.ndarray, labels: np.ndarray, generator: torch.Generator) 
         shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
         padded = functional.pad(small, (2, 2, 2, 2))
         moved = padded[:, 2 + shift[0] : 30 + shift[0], 2 + shift[1] : 30 + shift[1]]
-        yield preprocess_fashion(moved.numpy()), torch.from_numpy(labels[chosen.numpy()]).long()
+        yield preprocess(moved.numpy()), torch.from_numpy(labels[chosen.numpy()]).long()
 
 
 def accuracy(net: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
@@ -64,7 +69,7 @@ def accuracy(net: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
     right = 0
     with torch.inference_mode():
         for start in range(0, len(images), 250):
-            x = torch.from_numpy(preprocess_fashion(images[start : start + 250]))
+            x = torch.from_numpy(preprocess(images[start : start + 250]))
             right += int((net(x).argmax(1).numpy() == labels[start : start + 250]).sum())
     return 100 * right / len(images)
 

@@ -13,11 +13,20 @@ from portkit.cli.codes import NO, YES
 from portkit.cli.options import json_option
 
 if TYPE_CHECKING:
-    from portkit.evaluation.metrics import Accuracy, PairedResult
+    from portkit.evaluation.metrics import Accuracy
     from portkit.verification import Verification
 
 _SOURCE = "demo:fashion"
 _OUT, _BACK = "fashion-conv-head.safetensors", "fashion-fc-head.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One model's answers to the images that ship with portkit, beside the original's."""
+
+    reference: str
+    accuracy: "Accuracy"
+    flips: int  # images that the original answers otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +36,12 @@ class Shown:
     verifications: tuple["Verification", ...]
     tensors: int
     unequal: tuple[str, ...]  # tensors that did not come back bit for bit
-    evaluated: tuple[tuple[str, "Accuracy", "PairedResult"], ...]  # each beside the original
+    evaluated: tuple["Evaluated", ...]
 
     @property
     def passed(self) -> bool:
         proved = all(verification.passed for verification in self.verifications)
-        return proved and not self.unequal and not any(p.flips for _, _, p in self.evaluated)
+        return proved and not self.unequal and not any(one.flips for one in self.evaluated)
 
 
 @click.command("demo")
@@ -112,26 +121,27 @@ def _compare_bits(back: Path) -> tuple[int, tuple[str, ...]]:
     return len(names), tuple(unequal)
 
 
-def _evaluate(
-    references: tuple[str, ...], *, in_words: bool
-) -> tuple[tuple[str, "Accuracy", "PairedResult"], ...]:
+def _evaluate(references: tuple[str, ...], *, in_words: bool) -> tuple[Evaluated, ...]:
     """Run every model on the images that ship with portkit; compare each with the first."""
+    import numpy as np
+
     from portkit.api import load
     from portkit.cli.bars import choose_progress
-    from portkit.evaluation.accuracy import evaluate_module
-    from portkit.evaluation.data import load_fashion, preprocess_fashion
-    from portkit.evaluation.metrics import compare_predictions, measure_accuracy
+    from portkit.evaluation.choices import DataOptions
+    from portkit.evaluation.folders import open_data
+    from portkit.evaluation.metrics import measure_accuracy
+    from portkit.evaluation.preprocessing import fashion_preprocessing
+    from portkit.verification.answering import answer_images
+    from portkit.verification.decisions import find_changed
 
-    fashion = load_fashion()
-    images = preprocess_fashion(fashion.images)
-    progress = choose_progress(quiet=not in_words)
-    logits = [evaluate_module(load(one), images, progress=progress) for one in references]
+    images = open_data(DataOptions("shipped"), channels=1)
+    labels = np.array(images.labels)
+    how, progress = fashion_preprocessing(), choose_progress(quiet=not in_words)
+    logits = [
+        answer_images(load(one), images, range(len(images)), how, progress) for one in references
+    ]
     return tuple(
-        (
-            reference,
-            measure_accuracy(mine, fashion.labels),
-            compare_predictions(logits[0], mine, fashion.labels),
-        )
+        Evaluated(reference, measure_accuracy(mine, labels), len(find_changed(logits[0], mine, 1)))
         for reference, mine in zip(references, logits, strict=True)
     )
 
@@ -146,13 +156,13 @@ def _say_results(shown: Shown) -> None:
     console.say()
     rows = [
         (
-            Path(reference).name,
-            f"{accuracy.share:.1%}",
-            f"{accuracy.low:.1%} to {accuracy.high:.1%}",
-            f"{accuracy.right} of {accuracy.total}",
-            str(paired.flips),
+            Path(one.reference).name,
+            f"{one.accuracy.share:.1%}",
+            f"{one.accuracy.low:.1%} to {one.accuracy.high:.1%}",
+            f"{one.accuracy.right} of {one.accuracy.total}",
+            str(one.flips),
         )
-        for reference, accuracy, paired in shown.evaluated
+        for one in shown.evaluated
     ]
     heads = ("Fashion-MNIST test images", "accuracy", "95 % interval", "right", "flips")
     console.say_table(heads, rows, right=(1, 2, 3, 4))
@@ -172,13 +182,13 @@ def _as_dict(shown: Shown) -> dict[str, Any]:
         "round_trip": {"tensors": shown.tensors, "unequal": list(shown.unequal)},
         "evaluations": [
             {
-                "reference": Path(reference).name,
-                "accuracy": accuracy.share,
-                "interval": [accuracy.low, accuracy.high],
-                "right": accuracy.right,
-                "images": accuracy.total,
-                "flips": paired.flips,
+                "reference": Path(one.reference).name,
+                "accuracy": one.accuracy.share,
+                "interval": [one.accuracy.low, one.accuracy.high],
+                "right": one.accuracy.right,
+                "images": one.accuracy.total,
+                "flips": one.flips,
             }
-            for reference, accuracy, paired in shown.evaluated
+            for one in shown.evaluated
         ],
     }

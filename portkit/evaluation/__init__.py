@@ -1,1 +1,1 @@
-"""How good a model's answers are, on data that ships with portkit."""
+"""Images to judge models on, and how good answers are: folders, .npz, labels, preprocessing."""

@@ -34,23 +34,6 @@ def load_fashion() -> LabelledImages:
         return LabelledImages(found["images"], found["labels"], found["ids"], classes)
 
 
-def preprocess_fashion(images: "Array") -> "Array":
-    """Turn uint8 `[N, 28, 28]` into float32 `[N, 1, 96, 96]`, as in training.
-
-    Values are scaled to [0, 1], normalised by the training set's mean and standard deviation, and
-    resized bilinearly (half-pixel centres).
-    """
-    import numpy as np
-    import torch
-    from torch.nn import functional
-
-    scaled = (np.asarray(images, np.float32) / 255 - GREY_MEAN) / GREY_STD
-    small = torch.from_numpy(np.ascontiguousarray(scaled, np.float32))[:, None]
-    resized = functional.interpolate(small, size=(FASHION_SIZE,) * 2, mode="bilinear")
-    made: Array = resized.numpy()
-    return made
-
-
 def load_photos() -> tuple["Array", ...]:
     """Return the shipped photographs, uint8 `[H, W, 3]` each, at least 256 pixels a side."""
     import numpy as np

@@ -1,4 +1,4 @@
-"""Numbers on answers: how many are right, how sure that is, and how two models' answers differ."""
+"""Numbers on answers: how many are right, how sure that is, and whether two models differ."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,43 +30,6 @@ class Accuracy:
         return f"top-{self.k} {percents}, {self.right} of {self.total} images"
 
 
-@dataclass(frozen=True, slots=True)
-class Flip:
-    """One image that two models answer differently."""
-
-    index: int
-    label: int
-    first: int
-    second: int
-    margin: float  # how far the first model prefers its answer over the second's, in logits
-
-
-@dataclass(frozen=True, slots=True)
-class PairedResult:
-    """Two models on the same images."""
-
-    total: int
-    flipped: tuple[Flip, ...]
-    only_first_right: int
-    only_second_right: int
-    p_value: float  # exact McNemar: how likely so uneven a pair of numbers is by chance
-
-    @property
-    def flips(self) -> int:
-        return len(self.flipped)
-
-    @property
-    def agreement(self) -> float:
-        return 1 - self.flips / self.total
-
-    def __str__(self) -> str:
-        return (
-            f"{self.flips} of {self.total} answers differ, right only before "
-            f"{self.only_first_right}, only after {self.only_second_right}, "
-            f"McNemar p = {self.p_value:.3g}"
-        )
-
-
 def measure_accuracy(logits: "Array", labels: "Array", k: int = 1) -> Accuracy:
     """Count the labels `[N]` among the k largest of `[N, classes]` logits.
 
@@ -96,7 +59,10 @@ def find_right(logits: "Array", labels: "Array", k: int = 1) -> "Array":
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the p-value of McNemar's exact test on what only one of two models gets right."""
+    """Return the p-value of McNemar's test on what only one of two models gets right.
+
+    It is McNemar's (1947) in its exact form: a two-sided binomial test on those images.
+    """
     from scipy.stats import binomtest
 
     unlike = only_first + only_second
@@ -109,30 +75,6 @@ def bound_rate(events: int, total: int) -> float:
 
     found = binomtest(events, total, alternative="less")
     return float(found.proportion_ci(_CONFIDENCE, method="exact").high)
-
-
-def compare_predictions(first: "Array", second: "Array", labels: "Array") -> PairedResult:
-    """Compare two models' logits `[N, classes]` on the same images with labels `[N]`.
-
-    The test is McNemar's (1947) in its exact form: a two-sided binomial test on the images that
-    only one of the two gets right. Raise PortkitError for unlike shapes, no images, or NaN.
-    """
-    if first.shape != second.shape:
-        what = f"are {list(first.shape)} and {list(second.shape)}, of unlike shapes"
-        raise PortkitError.at("logits", what)
-    for logits in (first, second):
-        _refuse_unusable(logits, labels)
-    one, two = first.argmax(axis=1), second.argmax(axis=1)
-    flipped = tuple(
-        Flip(
-            i, int(labels[i]), int(one[i]), int(two[i]), float(first[i, one[i]] - first[i, two[i]])
-        )
-        for i in (one != two).nonzero()[0].tolist()
-    )
-    only_first = int(((one == labels) & (two != labels)).sum())
-    only_second = int(((one != labels) & (two == labels)).sum())
-    p_value = mcnemar(only_first, only_second)
-    return PairedResult(len(labels), flipped, only_first, only_second, p_value)
 
 
 def _refuse_unusable(logits: "Array", labels: "Array") -> None:

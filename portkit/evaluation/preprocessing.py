@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portkit.errors import PortkitError
-from portkit.evaluation.data import GREY_MEAN, GREY_STD
+from portkit.evaluation.data import FASHION_SIZE, GREY_MEAN, GREY_STD
 from portkit.evaluation.decoding import as_picture
 
 if TYPE_CHECKING:
@@ -86,14 +86,12 @@ def resize_picture(picture: "Image.Image", how: Preprocessing) -> "Image.Image":
     return picture.resize(size, Image.Resampling[how.filter.upper()])
 
 
-def crop_centre(
-    picture: "Image.Image", side: int, shift: tuple[int, int] = (0, 0)
-) -> "Image.Image":
+def crop_centre(picture: "Image.Image", side: int) -> "Image.Image":
     """Crop a square, its corner rounded half to even as torchvision does; pad with black."""
     if min(picture.size) < side:
         picture = _padded(picture, side)
-    top = round((picture.height - side) / 2) + shift[0]
-    left = round((picture.width - side) / 2) + shift[1]
+    top = round((picture.height - side) / 2)
+    left = round((picture.width - side) / 2)
     return picture.crop((left, top, left + side, top + side))
 
 
@@ -123,17 +121,12 @@ def _interpolated(planes: "Array", side: int) -> "Array":
     return made
 
 
-def preprocess(image: "Array", how: Preprocessing) -> "Array":
-    """Turn uint8 `[H, W, C]` into a model's input, float32 `[C, H, W]`."""
-    return how(image)
-
-
 def imagenet_preprocessing(size: int = 224) -> Preprocessing:
     """Return torchvision's evaluation preset for a crop of this size."""
     return Preprocessing(size, round(size * 256 / 224))
 
 
-def fashion_preprocessing(size: int = 96) -> Preprocessing:
+def fashion_preprocessing(size: int = FASHION_SIZE) -> Preprocessing:
     """Return what the demo net was trained with: grey, normalised, then interpolated."""
     return Preprocessing(size, size, (GREY_MEAN,), (GREY_STD,), INTERPOLATED, "L")
 

@@ -1,1 +1,1 @@
-"""Results as text and JSON. Reports decide nothing."""
+"""Results as text, JSON, JUnit XML, GitHub's annotations and HTML. Reports decide nothing."""
