@@ -199,6 +199,23 @@ def test_convert_says_what_it_did_and_what_comes_next(run, folder):
     assert [path.name for path in folder.iterdir()] == ["vgg11-conv-head.safetensors"]
 
 
+def test_facts_are_said_as_lists_and_ranges(run):
+    np.savez("w.npz", w=np.zeros(2, np.float32))
+    Path("m.yaml").write_text(
+        "portkit: 1\nfrom: theirs\nto: ours\nfor: [net]\nrules:\n  - map: w\n"
+        "facts:\n  valid_sizes: {h: [96, 127], w: [96, 127]}\n"
+        "  input:\n"
+        "    source: {channel_order: BGR, range: [0, 255], mean: [0.485, 0.456, 0.406]}\n"
+        "    target: {channel_order: RGB, range: [0, 1], mean: [0, 0, 0]}\n"
+    )
+    ran = run("plan", "w.npz", "ours", "--mapping", "m.yaml")
+    assert ran.out.splitlines()[-1] == (
+        "facts     valid_sizes h 96 to 127, w 96 to 127; "
+        "input source channel_order bgr, range 0.0, 255.0, mean 0.485, 0.456, 0.406, "
+        "target channel_order rgb, range 0.0, 1.0, mean 0.0, 0.0, 0.0"
+    )
+
+
 def test_convert_refuses_an_existing_output(run):
     run("convert", SOURCE, "conv-head", "-q")
     ran = run("convert", SOURCE, "conv-head", "-q")

@@ -41,7 +41,7 @@ def describe_port(port: Port) -> list[tuple[str, str]]:
         ("made", _because(plan.made)),
         ("dropped", _because(plan.dropped)),
         ("tied", ", ".join(f"{tied.spec.name} = {tied.equals}" for tied in plan.tied)),
-        ("facts", "; ".join(f"{name} {_fact(value)}" for name, value in plan.facts.items())),
+        ("facts", "; ".join(f"{name} {_fact(name, value)}" for name, value in plan.facts.items())),
         ("notes", "; ".join(plan.notes)),
     ]
 
@@ -69,10 +69,13 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _fact(value: Any) -> str:
+def _fact(name: str, value: Any) -> str:
+    """Return a fact in words; of what mappings may claim, only sizes are ranges."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_fact(inner)}" for name, inner in value.items())
-    return " to ".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+        return ", ".join(f"{key} {_fact(name, inner)}" for key, inner in value.items())
+    if isinstance(value, tuple):
+        return (" to " if name == "valid_sizes" else ", ").join(map(str, value))
+    return str(value).lower()
 
 
 def port_as_dict(port: Port) -> dict[str, Any]:
