@@ -131,15 +131,17 @@ def fashion_preprocessing(size: int = FASHION_SIZE) -> Preprocessing:
     return Preprocessing(size, size, (GREY_MEAN,), (GREY_STD,), INTERPOLATED, "L")
 
 
-def documented(endpoint: "Endpoint", size: int = 224) -> Preprocessing:
+def documented(endpoint: "Endpoint", size: int = 224, channels: int = 0) -> Preprocessing:
     """Return what a model's documentation asks for at its training size; raise PortkitError.
+
+    `channels` are those of its images, where they are known: its tensors may not tell.
 
     Colour models take torchvision's preset, grey ones the demo net's. Weights that torchvision
     publishes with constants of their own keep those, ported ones too.
     """
     from dataclasses import replace
 
-    channels = count_channels(endpoint)
+    channels = channels or count_channels(endpoint)
     if channels == 1:
         return fashion_preprocessing(size)
     if channels == 3:

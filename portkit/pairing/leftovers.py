@@ -30,13 +30,16 @@ def pair_companions(draft: Draft) -> None:
 
 
 def pair_unused(draft: Draft, evidence: Evidence) -> None:
-    """Pair what neither model uses by values and names; drop what only the source has."""
+    """Pair what neither model uses by its name, else by its values; drop what is the source's own.
+
+    The name goes first: tensors that hold each other's values must not be paired so that they fit.
+    """
     free = [name for name in draft.source.unused if name not in draft.taken]
     wanted = [name for name in draft.target.unused if name not in draft.pairs]
     for target in wanted:
         shape = draft.target.shapes[target]
         fitting = tuple(n for n in free if relate_shapes(draft.source.shapes[n], shape))
-        chosen = evidence.choose(fitting, target) if fitting else None
+        chosen = _choose(fitting, target, evidence)
         if chosen is None or (chosen[1] == "name" and likeness(chosen[0], target) < _CALLED_ALIKE):
             continue
         relation = relate_shapes(draft.source.shapes[chosen[0]], shape)
@@ -47,6 +50,12 @@ def pair_unused(draft: Draft, evidence: Evidence) -> None:
             draft.ambiguous[target] = Ambiguity(target, fitting, chosen[1])
     for name in free:
         draft.dropped[name] = "the source does not use it when it is evaluated"
+
+
+def _choose(sources: tuple[str, ...], target: str, evidence: Evidence) -> tuple[str, str] | None:
+    if target in sources:
+        return target, "name"
+    return evidence.choose(sources, target) if sources else None
 
 
 def _owner(name: str) -> str:

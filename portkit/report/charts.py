@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isnan, log10
+from math import ceil, floor, log10
 
-from portkit.report.words import gate_in_words, rho_in_words
-from portkit.verification.results import Check, Histogram, Tolerances
+from portkit.report.words import scale_of, size_in_words, size_of
+from portkit.verification.results import Check, Histogram
 
-GATE = Tolerances().rho
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEFT, _TOP, _RIGHT = 56.0, 34.0, 24.0
 _PLOT = 240.0  # height of the layers' plot, in pixels
@@ -16,7 +15,7 @@ _NARROWEST, _WIDEST = 9.0, 64.0  # pixels from layer to layer
 _LEGIBLE = 14.0  # pixels from name to name
 _NAME = 26  # characters of a name under the axis
 _CHARACTER = 5.6  # pixels, as high as names stand
-_LEAST, _MOST = 1e-2, 1e9  # ρ beyond these is drawn at the edge
+_LEAST, _MOST = 1e-3, 1e12  # times the gate: what is beyond is drawn at the edge
 _BAR, _BAR_PLOT = 30.0, 110.0
 
 
@@ -42,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class LayerChart:
-    """ρ by layer on a logarithmic axis."""
+    """How far off layers are, on a logarithmic axis."""
 
     width: float
     height: float
@@ -83,16 +82,17 @@ class HistogramChart:
 
 
 def layout_layers(layers: Sequence[Check]) -> LayerChart | None:
-    """Return the curve of ρ by layer; None where no layer was measured."""
+    """Return the curve of differences by layer; None where no layer was measured."""
     if not layers:
         return None
     step = min(max((_WIDTH - _LEFT - _RIGHT) / len(layers), _NARROWEST), _WIDEST)
-    shown = [_between(check.numbers["rho"]) for check in layers]
-    low = floor(min(map(log10, [*shown, GATE / 10])))
-    high = ceil(max(map(log10, [*shown, GATE * 10])))
+    scale = scale_of(layers)
+    shown = [_between(size_of(check), scale.gate) for check in layers]
+    low = floor(min(map(log10, [*shown, scale.gate / 10])))
+    high = ceil(max(map(log10, [*shown, scale.gate * 10])))
     points = tuple(
-        _point(check, _LEFT + step * (at + 0.5), _height(rho, low, high))
-        for at, (check, rho) in enumerate(zip(layers, shown, strict=True))
+        _point(check, scale.unit, _LEFT + step * (at + 0.5), _height(size, low, high))
+        for at, (check, size) in enumerate(zip(layers, shown, strict=True))
     )
     every = ceil(_LEGIBLE / step)
     names = tuple(Tick(point.x, _shortened(point.name)) for point in points[::every])
@@ -104,7 +104,7 @@ def layout_layers(layers: Sequence[Check]) -> LayerChart | None:
         left=_LEFT,
         right=max(_LEFT + step * len(layers), _WIDTH - _RIGHT),
         bottom=bottom,
-        gate=Tick(_height(GATE, low, high), gate_in_words(layers, GATE)),
+        gate=Tick(_height(scale.gate, low, high), f"gate {scale.gate:g}"),
         points=points,
         names=names,
         levels=tuple(_levels(low, high)),
@@ -146,24 +146,24 @@ def compact(count: int) -> str:
     return f"{count}" if not unit else f"{size:.1f}{unit}" if size < 100 else f"{size:.0f}{unit}"
 
 
-def _point(check: Check, x: float, y: float) -> Point:
-    rho = check.numbers["rho"]
+def _point(check: Check, unit: str, x: float, y: float) -> Point:
     mark = "passed" if check.passed else "FAILED"
-    title = f"{check.subject}: ρ {rho_in_words(rho)}, {mark}"
+    title = f"{check.subject}: {unit} {size_in_words(size_of(check))}, {mark}"
     return Point(x, y, check.subject, title, not check.passed, " → " in check.subject)
 
 
-def _between(rho: float) -> float:
-    return _MOST if isnan(rho) else min(max(rho, _LEAST), _MOST)
+def _between(size: float, gate: float) -> float:
+    return min(max(size, gate * _LEAST), gate * _MOST)
 
 
-def _height(rho: float, low: int, high: int) -> float:
-    return _TOP + _PLOT * (1 - (log10(rho) - low) / (high - low))
+def _height(size: float, low: int, high: int) -> float:
+    return _TOP + _PLOT * (1 - (log10(size) - low) / (high - low))
 
 
 def _levels(low: int, high: int) -> list[Tick]:
     step = ceil((high - low) / 8)
-    return [Tick(_height(10.0**n, low, high), _power(n)) for n in range(low, high + 1, step)]
+    powers = range(ceil(low / step) * step, high + 1, step)
+    return [Tick(_height(10.0**n, low, high), _power(n)) for n in powers]
 
 
 def _power(exponent: int) -> str:

@@ -78,6 +78,8 @@ def _environment() -> Environment:
         "histograms_of": _histograms_of,
         "flips_of": words.flips_of,
         "layers_of": words.layers_of,
+        "scale_of": words.scale_of,
+        "size_of": words.size_of,
         "layout_layers": charts.layout_layers,
         "layout_histogram": charts.layout_histogram,
         "is_error": lambda result: isinstance(result, PortkitError),
@@ -89,7 +91,7 @@ def _environment() -> Environment:
     }
     environment.filters |= {
         "seconds": words.seconds_in_words,
-        "rho": words.rho_in_words,
+        "size": words.size_in_words,
         "data_uri": _data_uri,
     }
     return environment
@@ -129,7 +131,7 @@ def _histograms_of(verification: Verification) -> list[tuple[str, Check]]:
 
 def _gates(tolerances: Tolerances) -> list[tuple[str, str]]:
     """Return what each rung lets through, in words."""
-    from portkit.verification.judging import STRUCTURE, WITHOUT_EXACT
+    from portkit.verification.judging import FOLDED, STRUCTURE, WITHOUT_EXACT
 
     asked = [
         f"{name} {value:g}"
@@ -139,9 +141,12 @@ def _gates(tolerances: Tolerances) -> list[tuple[str, str]]:
     strict = ", also for float32 rounding" if tolerances.strict_atol else ""
     noise = f"ρ up to {tolerances.rho:g}, unusual above {tolerances.rho_warn:g}"
     without = f"{WITHOUT_EXACT:g} of the largest value where the source cannot run in float64"
+    exceptions = (
+        f"{FOLDED:g} where the mapping computes weights, {WITHOUT_EXACT:g} where a model rounds"
+    )
     gates = [
         ("coverage and bits", "nothing: every tensor, every bit"),
-        ("structure and dense", f"{STRUCTURE:g} of the largest value, in float64"),
+        ("structure and dense", f"{STRUCTURE:g} of the largest value, in float64; {exceptions}"),
         ("layers, outputs and pipeline", f"{noise}; {without}"),
         ("decisions", "flips that rounding alone explains: ties"),
         ("asked for", f"{', '.join(asked) or 'nothing else'}{strict}"),

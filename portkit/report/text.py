@@ -1,7 +1,8 @@
 """A verification as tables for people at a terminal."""
 
 from collections.abc import Iterator, Sequence
-from math import isfinite, isnan, log10
+from dataclasses import dataclass
+from math import isfinite, log10
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,22 +13,22 @@ from portkit.report.words import (
     diagnosis_in_words,
     flip_in_words,
     flips_of,
-    gate_in_words,
     judge,
     layers_of,
-    rho_in_words,
+    scale_of,
     seconds_in_words,
     shown,
     shown_lines,
+    size_in_words,
+    size_of,
 )
-from portkit.verification.results import Check, RungResult, Status, Tolerances, Verification
+from portkit.verification.results import Check, RungResult, Status, Verification
 
 _SHOWN = 20  # failed checks of a rung; the rest is counted
 _FLIPS = 10
 _BARS = 20  # layers drawn where one failed
 _BARS_WHEN_PASSED = 5
 _CELLS = 32  # of the longest bar
-_GATE = Tolerances().rho
 _STYLES = {
     Status.PASSED: "green",
     Status.FAILED: "bold red",
@@ -90,46 +91,50 @@ def _failures(rung: RungResult) -> Iterator[Text]:
 def _bars(layers: Sequence[Check]) -> Iterator[RenderableType]:
     """Draw the layers with the largest ρ, in the model's order, on a logarithmic axis."""
     most = _BARS_WHEN_PASSED if all(check.passed for check in layers) else _BARS
-    by_size = sorted(range(len(layers)), key=lambda at: (layers[at].passed, -_rho(layers[at]), at))
+    sizes = [size_of(check) for check in layers]
+    by_size = sorted(range(len(layers)), key=lambda at: (layers[at].passed, -sizes[at], at))
     worst = [layers[at] for at in sorted(by_size[:most])]
     if not worst:
         return
-    gate = gate_in_words(layers, _GATE)
-    yield Text(f"ρ by layer, the worst {len(worst)} of {len(layers)}, log scale, │ at {gate}")
-    low, high = _ends(worst)
+    scale = scale_of(layers)
+    what = f"{scale.title}, the worst {len(worst)} of {len(layers)}"
+    yield Text(f"{what}, log scale, │ at gate {scale.gate:g}")
+    axis = _axis(worst, scale.gate)
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ({"overflow": "fold"}, {"no_wrap": True}, {"no_wrap": True}):
         table.add_column(**column)
     for check in worst:
         style = "" if check.passed else "bold red"
         mark = "" if check.passed else "  FAIL"
-        cells = _cells(_rho(check), low, high)
-        name = Text(shown(check.subject), style)
-        table.add_row(name, Text(cells, style), Text(f"{rho_in_words(_rho(check))}{mark}", style))
+        cells = axis.bar(size_of(check))
+        name, size = shown(check.subject), size_in_words(size_of(check))
+        table.add_row(*(Text(words, style) for words in (name, cells, f"{size}{mark}")))
     yield table
 
 
-def _rho(check: Check) -> float:
-    """Return ρ, and infinity for what is no number: it cannot be better than anything."""
-    rho = check.numbers["rho"]
-    return float("inf") if isnan(rho) else rho
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """A logarithmic axis of `_CELLS` characters; the gate lies between its ends."""
+
+    low: float  # exponents of ten
+    high: float
+    gate: float
+
+    def bar(self, size: float) -> str:
+        """Draw a bar, and the gate across it."""
+        gate = self._cell(self.gate)
+        length = 0 if size <= 0 else self._cell(size) if isfinite(size) else _CELLS
+        bar = "█" * length + " " * (_CELLS - length)
+        return f"{bar[:gate]}│{bar[gate:]}"
+
+    def _cell(self, size: float) -> int:
+        return round((log10(size) - self.low) / (self.high - self.low) * _CELLS)
 
 
-def _ends(layers: Sequence[Check]) -> tuple[float, float]:
-    """Return the exponents of ten that the axis begins and ends at; the gate lies between."""
-    logs = [log10(rho) for check in layers if (rho := _rho(check)) > 0 and isfinite(rho)]
-    return min([*logs, log10(_GATE) - 1]) - 0.5, max([*logs, log10(_GATE) + 1])
-
-
-def _cells(rho: float, low: float, high: float) -> str:
-    gate = _cell(_GATE, low, high)
-    length = 0 if rho <= 0 else _cell(rho, low, high) if isfinite(rho) else _CELLS
-    bar = "█" * length + " " * (_CELLS - length)
-    return f"{bar[:gate]}│{bar[gate:]}"
-
-
-def _cell(rho: float, low: float, high: float) -> int:
-    return round((log10(rho) - low) / (high - low) * _CELLS)
+def _axis(layers: Sequence[Check], gate: float) -> _Axis:
+    logs = [log10(size) for check in layers if (size := size_of(check)) > 0 and isfinite(size)]
+    low, high = min([*logs, log10(gate) - 1]) - 0.5, max([*logs, log10(gate) + 1])
+    return _Axis(low, high, gate)
 
 
 def _flips(verification: Verification) -> Iterator[Text]:

@@ -81,23 +81,40 @@ def flip_in_words(flip: FlippedImage) -> str:
     return f"{flip.name}{label}: {flip.before} → {flip.after}, margin {flip.margin:.3g}, {tie}"
 
 
-def rho_in_words(rho: float) -> str:
-    """Return ρ as short as it can be said."""
-    if rho == float("inf"):
+def size_in_words(size: float) -> str:
+    """Return ρ, or a share, as short as it can be said."""
+    if size == float("inf"):
         return "∞"
-    return f"{rho:.2f}" if 0.01 <= rho < 1000 or rho == 0 else f"{rho:.1e}"
+    return f"{size:.2f}" if 0.01 <= size < 1000 or size == 0 else f"{size:.1e}"
 
 
 def layers_of(verification: Verification) -> tuple[Check, ...]:
-    """Return the checks of the layers rung that measured a ρ, in the order of the model."""
+    """Return the checks of the layers rung that measured something, in the order of the model."""
     rungs = (rung for rung in verification.rungs if rung.rung == "layers")
-    return tuple(check for rung in rungs for check in rung.checks if "rho" in check.numbers)
+    return tuple(check for rung in rungs for check in rung.checks if "gate" in check.numbers)
 
 
-def gate_in_words(layers: Sequence[Check], gate: float) -> str:
-    """Say what ρ was held to; layers compared in float64 are held to far less."""
-    held = all(check.passed == (check.numbers["rho"] <= gate) for check in layers)
-    return f"gate {gate:g}" if held else f"{gate:g}, the gate in float32; compared in float64"
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What was measured of layers, and the most of it that is let through."""
+
+    unit: str
+    title: str
+    gate: float
+
+
+def scale_of(layers: Sequence[Check]) -> Scale:
+    """Return what a rung measured: ρ in float32, a share of the largest value without rounding."""
+    numbers = layers[0].numbers
+    if "rho" in numbers:
+        return Scale("ρ", "ρ by layer", numbers["gate"])
+    return Scale("share", "differences by layer, shares of the largest value", numbers["gate"])
+
+
+def size_of(layer: Check) -> float:
+    """Return how far off a layer is, on the scale of its rung; infinity for what is no number."""
+    size = layer.numbers.get("rho", layer.numbers.get("share", float("nan")))
+    return float("inf") if size != size else size  # noqa: PLR0124
 
 
 def flips_of(verification: Verification) -> tuple[FlippedImage, ...]:

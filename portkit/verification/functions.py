@@ -278,7 +278,8 @@ def _compare_layers(stage: Stage) -> RungResult:
     if pair.inexact:
         return _name_culprits(stage)
     own = force_source(pair, stage.trace, torch.float32)
-    result = check_layers(own, force_target(pair, stage.trace, torch.float32))
+    gate = stage.job.options.tolerances.rho
+    result = check_layers(own, force_target(pair, stage.trace, torch.float32), gate)
     if result.status is not Status.FAILED:
         return result
     exact = _name_culprits(stage)

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 from portkit.verification.forcing import Forced, Unit, Units
 from portkit.verification.judging import FLOOR, STRUCTURE
-from portkit.verification.results import Check, Diagnosis, RungResult, Tolerances, rung_of
+from portkit.verification.results import Check, Diagnosis, RungResult, rung_of
 
 
-def check_layers(noise: Forced, found: Forced) -> RungResult:
-    """Judge the target's float32 layers by ρ: in units of the source's own float32 error there."""
+def check_layers(noise: Forced, found: Forced, gate: float) -> RungResult:
+    """Judge the target's float32 layers by ρ: in units of the source's own float32 error there.
+
+    `gate` is the largest ρ that is let through.
+    """
     shares = sorted(unit.share for unit in noise.units.values() if unit.share < float("inf"))
     usual = shares[len(shares) // 2] if shares else 0.0
     checks = []
@@ -16,8 +19,8 @@ def check_layers(noise: Forced, found: Forced) -> RungResult:
         own = noise.units.get(unit.name)
         rho = unit.share / max(own.share if own else 0.0, usual, FLOOR)
         words = unit.why_not or f"ρ {rho:.2f} by itself, off by {unit.share:.2g} of the largest"
-        ok = bool(rho <= Tolerances().rho)
-        checks.append(_check(unit, words, {"rho": rho, "share": unit.share}, passed=ok))
+        numbers = {"rho": rho, "share": unit.share, "gate": gate}
+        checks.append(_check(unit, words, numbers, passed=bool(rho <= gate)))
     rhos = [check.numbers["rho"] for check in checks]
     summary = f"ρ {max(rhos, default=0.0):.2f} at most, {_counted(found.units)} one by one, float32"
     return rung_of("layers", checks, summary, _notes(found))
@@ -28,7 +31,7 @@ def check_layers_exactly(found: Forced, gate: float = STRUCTURE) -> RungResult:
     checks = []
     for unit in found.units.values():
         words = unit.why_not or f"off by {unit.share:.2g} of the largest value, by itself"
-        numbers = {"rho": unit.share / FLOOR, "share": unit.share}
+        numbers = {"share": unit.share, "gate": gate}
         checks.append(_check(unit, words, numbers, passed=bool(unit.share <= gate)))
     failed = [check.subject for check in checks if not check.passed]
     summary = f"{_counted(found.units)} agree one by one" if checks else "no layer is paired"

@@ -32,7 +32,7 @@ def picture(red, green, blue):
 
 def layer(name, rho, *, passed=True, diagnosis=None):
     words = f"ρ {rho:.2f} by itself, off by {rho * 1e-7:.2g} of the largest"
-    return Check(name, passed, words, {"rho": rho, "share": rho * 1e-7}, diagnosis)
+    return Check(name, passed, words, {"rho": rho, "share": rho * 1e-7, "gate": 8.0}, diagnosis)
 
 
 NAMES = [f"features.{at}" for at in range(0, 29, 2)] + [f"classifier.{at}" for at in (0, 3, 6)]
@@ -168,7 +168,7 @@ HURT = Verification(
                     HOSTILE,
                     passed=False,
                     what=HOSTILE,
-                    numbers={"rho": float("nan")},
+                    numbers={"rho": float("nan"), "gate": 8.0},
                     diagnosis=Diagnosis(HOSTILE, HOSTILE),
                     histogram=Histogram((-2,), (3,), 0),
                 ),

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from portkit.report.json import verification_as_dict
 from portkit.report.text import render_verification
-from portkit.report.words import gate_in_words, judge, rho_in_words, shown, shown_lines
+from portkit.report.words import judge, shown, shown_lines, size_in_words
 from portkit.verification.results import RUNGS, Check, RungResult, Status, Verification
 
 
@@ -80,7 +80,7 @@ def test_bars_beyond_the_gate_belong_to_layers_that_fail(examples):
 
 def test_of_many_layers_the_worst_are_drawn_in_the_models_order():
     checks = tuple(
-        Check(f"l{at}", passed=rho <= 8, what="", numbers={"rho": float(rho)})
+        Check(f"l{at}", passed=rho <= 8, what="", numbers={"rho": float(rho), "gate": 8.0})
         for at, rho in enumerate([*range(1, 41), 0, 50])
     )
     failed = Verification("a", "s", "t", (RungResult("layers", Status.FAILED, "", checks),))
@@ -90,17 +90,16 @@ def test_of_many_layers_the_worst_are_drawn_in_the_models_order():
     assert list(bars(printed(passed))) == ["l3", "l4", "l5", "l6", "l7"]
 
 
-def test_what_failed_below_the_gate_was_compared_in_float64():
-    low = Check("l", passed=False, what="", numbers={"rho": 0.5})
-    high = Check("h", passed=True, what="", numbers={"rho": 9.0})
-    assert gate_in_words([low], 8) == "8, the gate in float32; compared in float64"
-    assert gate_in_words([high], 8) == "8, the gate in float32; compared in float64"
-    even = Check("e", passed=True, what="", numbers={"rho": 8.0})
-    assert gate_in_words([even], 8) == "gate 8"
+def test_layers_without_rounding_are_drawn_by_their_share_and_its_gate():
+    off = Check("l", passed=False, what="", numbers={"share": 3e-4, "gate": 1e-12})
+    lines = printed(Verification("a", "s", "t", (RungResult("layers", Status.FAILED, "", (off,)),)))
+    title = "differences by layer, shares of the largest value, the worst 1 of 1"
+    assert f"{title}, log scale, │ at gate 1e-12" in lines
+    assert bars(lines)["l"].endswith("3.0e-04  FAIL")
 
 
 def test_no_number_is_drawn_as_the_worst():
-    nan = Check("n", passed=False, what="", numbers={"rho": float("nan")})
+    nan = Check("n", passed=False, what="", numbers={"rho": float("nan"), "gate": 8.0})
     found = bars(
         printed(Verification("a", "s", "t", (RungResult("layers", Status.FAILED, "", (nan,)),)))
     )
@@ -110,7 +109,7 @@ def test_no_number_is_drawn_as_the_worst():
 
 def test_the_gate_stands_within_the_bars_wherever_the_layers_are():
     for rho in (1e-3, 1.0, 8.0, 1e9):
-        one = Check("l", passed=rho <= 8, what="", numbers={"rho": rho})
+        one = Check("l", passed=rho <= 8, what="", numbers={"rho": rho, "gate": 8.0})
         rung = RungResult("layers", Status.PASSED, "", (one,))
         row = bars(printed(Verification("a", "s", "t", (rung,))))["l"]
         bar = row.removeprefix("l  ")[:33]
@@ -163,7 +162,7 @@ def test_unseen_characters_are_shown(text, one_line, lines):
     [(0.0, "0.00"), (0.004, "4.0e-03"), (0.97, "0.97"), (999, "999.00"), (2.9e6, "2.9e+06")],
 )
 def test_rho_is_said_shortly(rho, said):
-    assert rho_in_words(rho) == said
+    assert size_in_words(rho) == said
 
 
 def test_the_verdict_names_what_was_left_out(examples):
