@@ -9,7 +9,7 @@ import pytest
 from portkit.errors import PortkitError
 from portkit.verification import Check, Options, RungResult, Status, Tolerances, verify_port
 from portkit.verification.results import Verification
-from portkit.verification.saving import judge_saved, save_outputs
+from portkit.verification.saving import digest_arrays, judge_saved, save_outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = Options(quick=True)
@@ -86,13 +86,24 @@ def test_nothing_is_saved_of_nothing(tmp_path):
 
 
 def _changed(path, made, change):
+    """Edit a file of outputs by one who knows of the digest."""
     with np.load(path, allow_pickle=False) as arrays:
         kept = dict(arrays)
     about = json.loads(kept["verification"].tobytes())
     change(about, kept)
-    kept["verification"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    np.savez(made, **kept)
+    raw = kept.pop("JSON", json.dumps(about).encode())
+    kept["verification"] = np.frombuffer(raw, np.uint8)
+    kept.pop("digest")
+    np.savez(made, digest=digest_arrays((name, kept[name]) for name in sorted(kept)), **kept)
     return made
+
+
+def _rung(about, name):
+    return next(rung for rung in about["rungs"] if rung["rung"] == name)
+
+
+def _checks(about):
+    return [check for rung in about["rungs"] for check in rung["checks"]]
 
 
 BROKEN = {
@@ -102,6 +113,16 @@ BROKEN = {
     "another version": lambda about, _: about.update(portkit_outputs=2),
     "a status that does not exist": lambda about, _: about["rungs"][2].update(status="fine"),
     "rungs that are a number": lambda about, _: about.update(rungs=3),
+    "a gate that lets all through": lambda about, _: _checks(about)[0].update(gate=1e9),
+    "a gate that is no number": lambda about, _: _checks(about)[0].update(gate=float("nan")),
+    "a gate below zero": lambda about, _: _checks(about)[0].update(gate=-1.0),
+    "a share that lets all through": lambda about, _: _checks(about)[-1].update(share=1e9),
+    "a check left out": lambda about, _: _rung(about, "outputs")["checks"].pop(),
+    "a rung's checks left out": lambda about, _: _rung(about, "outputs").update(checks=[]),
+    "the exact answers are missing": lambda _, kept: kept.pop(
+        next(name for name in kept if name.endswith(".exact"))
+    ),
+    "JSON nested too deeply": lambda _, kept: kept.update(JSON=b"[" * 200_000),
     "checks left out": lambda about, _: [rung.update(checks=[]) for rung in about["rungs"]],
 }
 
@@ -111,6 +132,32 @@ def test_a_damaged_file_is_an_error_and_never_a_pass(saved, tmp_path, broken):
     path = _changed(saved[1], tmp_path / "o.npz", BROKEN[broken])
     with pytest.raises(PortkitError):
         judge_saved(path, QUICK)
+
+
+def test_a_check_that_failed_fails_its_rung(saved, tmp_path):
+    def change(about, _):
+        coverage = _rung(about, "coverage")
+        coverage["checks"].append({"subject": "w", "what": "is missing"})
+        coverage["left_out"] -= 1
+
+    again = judge_saved(_changed(saved[1], tmp_path / "o.npz", change), QUICK)
+    assert not again.passed
+    assert [check.what for rung in again.rungs for check in rung.failed] == ["is missing"]
+
+
+@pytest.mark.parametrize("name", ["0.port", "2.exact", "verification", "digest"])
+def test_a_changed_bit_is_seen(saved, tmp_path, name):
+    with np.load(saved[1], allow_pickle=False) as arrays:
+        kept = {one: arrays[one].copy() for one in arrays}
+    kept[name].reshape(-1).view(np.uint8)[-1] ^= 1
+    np.savez(tmp_path / "o.npz", **kept)
+    with pytest.raises(PortkitError) as caught:
+        judge_saved(tmp_path / "o.npz", QUICK)
+    assert "has been changed since it was written" in str(caught.value)
+    kept.pop("digest")
+    np.savez(tmp_path / "o.npz", **kept)
+    with pytest.raises(PortkitError, match="has no digest"):
+        judge_saved(tmp_path / "o.npz", QUICK)
 
 
 def test_outputs_that_were_tampered_with_fail(saved, tmp_path):
