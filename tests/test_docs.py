@@ -1,5 +1,6 @@
 """The README does what it says: its blocks run in order, every word of the language is in it."""
 
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 import portkit
 from portkit.mapping import facts, mappings_folder
 from portkit.ops import OPS
+from portkit.verification.faults import FAULTS, PIXEL_FAULTS
 
 README = Path(portkit.__file__).parents[1] / "README.md"
 ELSEWHERE = re.compile(r"run by (\S+)")
@@ -109,3 +111,36 @@ def test_every_key_is_explained(key):
 @pytest.mark.parametrize("fact", facts.FACTS)
 def test_every_fact_is_named(fact):
     assert f"`{fact}`" in README.read_text(encoding="utf-8")
+
+
+def fault_rows():
+    """Return the cells of every fault in the table that `tools/faults.py --by-fault` printed."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| fault | placements |"))
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_table_of_faults_is_the_catalogue():
+    listed = [row[0] for row in fault_rows()]
+    assert sorted(listed) == sorted(f"{f.id} {f.words}" for f in (*FAULTS, *PIXEL_FAULTS))
+
+
+def test_faults_are_counted_as_in_their_table():
+    """The table writes ✗ for all placements, · for none, nothing where it does not apply."""
+
+    def count(cell, placements):
+        if " of " in cell:
+            return tuple(map(int, cell.split(" of ")))
+        return placements if cell == "✗" else 0, placements if cell else 0
+
+    rows = fault_rows()
+    total = sum(int(row[1]) for row in rows)
+    by_column = [[count(row[n], int(row[1])) for row in rows] for n in (-1, -3, -2)]
+    (named, nameable), (close, tried), (agreed, _) = (
+        [sum(numbers) for numbers in zip(*column, strict=True)] for column in by_column
+    )
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"Of {total} placements of {len(rows)} faults none survives" in text
+    assert f"{named} of {nameable} nameable causes are named rightly" in text
+    assert f"`allclose` lets {tried - close} pass, top-1 agreement {tried - agreed}." in text
