@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 
 from portkit.errors import PortkitError
 from portkit.formats import as_array, open_reader
+from portkit.formats.damage import refuse_damage
 
 MEMORY = 64 << 20
 
@@ -662,3 +663,67 @@ def test_a_file_cut_short_is_refused(tmp_path, name):
 @pytest.mark.parametrize("name", [*VALID, INDEX])
 def test_noise_is_refused_or_read(tmp_path, name, data):
     only_complains(tmp_path / name, data)
+
+
+# --- checksums ------------------------------------------------------------------------------------
+
+
+def flipped(data, wanted=b"\0\0\xc0?"):
+    """Flip one bit of a number that is 1.5."""
+    at = data.index(wanted)
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def saved_zip(name, value=1.5, **how):
+    out = io.BytesIO()
+    weight = np.full(3, value, np.float32)
+    if name == "w.npz":
+        np.savez(out, other=np.ones(2), weight=weight)
+    else:
+        state = {"other": torch.ones(2), "weight": torch.from_numpy(weight)}
+        torch.save(state, out, **how)
+    return out.getvalue()
+
+
+def refuse(path):
+    with open_reader(path) as reader:
+        refuse_damage(reader, reader.specs)
+
+
+@pytest.mark.parametrize("name", ["w.npz", "w.pth"])
+def test_a_flipped_bit_in_a_zip_is_seen_by_its_checksum(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(saved_zip(name))
+    refuse(path)
+    path.write_bytes(flipped(saved_zip(name)))
+    with pytest.raises(PortkitError) as caught:
+        refuse(path)
+    assert str(caught.value) == (
+        f"{path}: weight: its CRC-32 is wrong: the file is damaged\n"
+        "  fix: copy, download or write it again"
+    )
+
+
+def test_a_packed_array_is_checked_when_it_is_fetched(tmp_path):
+    raw = archive([("w.npy", npy(np.arange(6.0)))], zipfile.ZIP_DEFLATED)
+    (tmp_path / "w.npz").write_bytes(patched(raw, CENTRAL, 16, b"\1\2\3\4"))
+    assert complaint(tmp_path / "w.npz").startswith("w.npz: w.npy: its CRC-32 is wrong")
+
+
+def test_a_torch_file_whose_pickle_is_damaged_is_not_opened(tmp_path):
+    data = saved_zip("w.pth").replace(b"other", b"rehto", 1)
+    (tmp_path / "w.pth").write_bytes(data)
+    assert "data.pkl: its CRC-32 is wrong" in complaint(tmp_path / "w.pth")
+
+
+def test_files_without_checksums_are_not_called_damaged(tmp_path):
+    computed = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        (tmp_path / "w.pth").write_bytes(saved_zip("w.pth"))
+        old = saved_zip("w.pth", _use_new_zipfile_serialization=False)
+    finally:
+        torch.serialization.set_crc32_options(computed)
+    (tmp_path / "old.pth").write_bytes(old)
+    refuse(tmp_path / "w.pth")
+    refuse(tmp_path / "old.pth")

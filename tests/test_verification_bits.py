@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from portkit import formats
 from portkit.conversion import OutputOptions, convert_port
 from portkit.counterparts import port_of
+from portkit.errors import PortkitError
 from portkit.porting import make_port
 from portkit.progress import SILENT
 from portkit.tensors import DType, Extent, TensorSpec
@@ -342,3 +343,21 @@ def test_specs_read_twice_agree(artifact):
         assert all(plain.fetch(name) == ours.fetch(name) for name in plain.specs)
         first = plain.specs["features.0.weight"]
     assert first == TensorSpec("features.0.weight", (4, 3, 3, 3), DType.F32)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pth"])
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_zip_that_was_damaged_is_refused_on_either_side(tmp_path, suffix, side):
+    first, second = (tmp_path / f"{name}.{suffix}" for name in ("source", "target"))
+    convert_port(make_port(SOURCE, "fc-head"), first)
+    convert_port(make_port(str(first), "conv-head"), second)
+    assert verify_port(port_of(second), second, READING).passed
+    damaged = first if side == "source" else second
+    with formats.open_reader(damaged) as reader:
+        place = reader.fetch("features.4.weight").offset
+    raw = bytearray(damaged.read_bytes())
+    raw[place + 5] ^= 4
+    damaged.write_bytes(raw)
+    with pytest.raises(PortkitError) as caught:
+        verify_port(port_of(second), second, READING)
+    assert f"{damaged}: features.4.weight: its CRC-32 is wrong" in str(caught.value)

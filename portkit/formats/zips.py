@@ -6,6 +6,7 @@ size before its data, and costs more to import than a header costs to read.
 
 import os
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from portkit.errors import PortkitError
 STORED, DEFLATED = 0, 8
 _END, _END64, _LOCATOR64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _CENTRAL, _LOCAL = b"PK\1\2", b"PK\3\4"
+DAMAGED = "its CRC-32 is wrong: the file is damaged"
+REPAIR = "copy, download or write it again"
 LONGEST_COMMENT = 65_535
 _MOST_ENTRIES = 1_000_000
 _LONGEST_ENTRY = 46 + 3 * 65_535  # bytes in the directory: its name, extra field and comment
 _FULL = 0xFFFF_FFFF
+_CHUNK = 1 << 20  # bytes that are summed at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Entry:
     packed: int  # bytes in the archive
     size: int  # bytes unpacked
     header: int  # offset of the local header
+    crc: int  # of the bytes unpacked; 0 also where PyTorch was told to leave it out
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,20 @@ class Archive:
         if len(raw) != entry.size:
             what = f"entry {entry.name!r} claims {entry.size} bytes, holds {len(raw)}"
             raise PortkitError.at(self.path, what)
+        if entry.crc not in (0, zlib.crc32(raw)):
+            raise PortkitError.at(f"{self.path}: {entry.name}", DAMAGED, REPAIR)
         return raw
 
-    def _inflate(self, entry: Entry, raw: bytes) -> bytes:
-        import zlib
+    def is_intact(self, entry: Entry) -> bool:
+        """Say whether a stored entry's bytes are those whose checksum was recorded, if one was."""
+        if entry.method != STORED or not entry.crc:
+            return True
+        start, found = self.start_of(entry), 0
+        for at in range(0, entry.size, _CHUNK):
+            found = zlib.crc32(os.pread(self.file, min(_CHUNK, entry.size - at), start + at), found)
+        return found == entry.crc
 
+    def _inflate(self, entry: Entry, raw: bytes) -> bytes:
         try:
             return zlib.decompressobj(-15).decompress(raw, entry.size + 1)
         except zlib.error as error:
@@ -124,8 +138,8 @@ def _entries(raw: bytes, count: int, path: Path) -> dict[str, Entry]:
         if raw[at : at + 4] != _CENTRAL:
             raise PortkitError.at(path, "the zip directory is broken")
         flags, method = struct.unpack_from("<HH", raw, at + 8)
-        packed, size, name_length, extra_length, comment = struct.unpack_from(
-            "<IIHHH", raw, at + 20
+        crc, packed, size, name_length, extra_length, comment = struct.unpack_from(
+            "<IIIHHH", raw, at + 16
         )
         (header,) = struct.unpack_from("<I", raw, at + 42)
         name = raw[at + 46 : at + 46 + name_length].decode()
@@ -136,7 +150,7 @@ def _entries(raw: bytes, count: int, path: Path) -> dict[str, Entry]:
             raise PortkitError.at(path, f"entry {name!r} is {what}, which is not read")
         if name in entries:
             raise PortkitError.at(path, f"the zip directory names {name!r} twice")
-        entries[name] = Entry(name, method, wide[1], wide[0], wide[2])
+        entries[name] = Entry(name, method, wide[1], wide[0], wide[2], crc)
         at += 46 + name_length + extra_length + comment
     return entries
 

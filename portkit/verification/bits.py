@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from portkit.formats import as_array
+from portkit.formats.damage import refuse_damage
 from portkit.formats.protocols import Reader
 from portkit.planning import Plan, Step, Tied
 from portkit.progress import Progress
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def check_bits(plan: Plan, source: Reader, target: Reader, progress: Progress) -> RungResult:
-    """Compare every target tensor with what the plan makes of the source."""
+    """Compare every target tensor with what the plan makes of the source.
+
+    Raise PortkitError where a checksum in either file says that it is damaged.
+    """
+    for reader, names in ((source, _taken(plan)), (target, [s.target.name for s in plan.steps])):
+        refuse_damage(reader, [name for name in names if name in reader.specs])
     checks: list[Check] = []
     progress.start("comparing bits", sum(step.target.nbytes for step in plan.steps))
     alone = target.path.is_file() and not is_reread(target)
@@ -39,6 +45,12 @@ def check_bits(plan: Plan, source: Reader, target: Reader, progress: Progress) -
     if ties:
         summary += f"; {len(ties)} ties"
     return rung_of("bits", [*checks, *ties], summary, tuple(_notes(plan, alone=alone)))
+
+
+def _taken(plan: Plan) -> list[str]:
+    """Return the source tensors that are read, each once."""
+    tied = [name for one in plan.tied for name in (one.spec.name, one.equals)]
+    return list(dict.fromkeys([*(s.name for step in plan.steps for s in step.sources), *tied]))
 
 
 def _notes(plan: Plan, *, alone: bool) -> Iterator[str]:
