@@ -62,7 +62,12 @@ _VERIFYING = (
     click.option("--atol", type=float, help="Largest absolute difference of the port."),
     click.option("--rtol", type=float, help="Largest relative difference; 0 when --atol is given."),
     click.option("--strict-atol", is_flag=True, help="Hold float32 rounding to --atol, too."),
-    click.option("--because", default="", metavar="TEXT", help="Why a tolerance is loosened."),
+    click.option(
+        "--because",
+        default="",
+        metavar="TEXT",
+        help="Why a looser tolerance is right; reports say it.",
+    ),
     click.option("--quick", is_flag=True, help="A budgeted subset, for a save-and-check loop."),
     click.option("--rungs", callback=read_rungs, metavar="A,B", help="Only these rungs."),
     click.option(

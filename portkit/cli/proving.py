@@ -84,6 +84,8 @@ def conclude(verification: "Verification", wanted: "Options", options: Mapping[s
         _keep_outputs(verification, options)
     with problems.collecting():
         _refuse_missing_torch(verification, wanted)
+    with problems.collecting():
+        _refuse_unmet(verification, wanted)
     console.complain(problems)
     return UNKNOWN if problems and verdict == YES else verdict
 
@@ -97,6 +99,17 @@ def _keep_outputs(verification: "Verification", options: Mapping[str, Any]) -> N
     count = save_outputs(verification, Path(name))
     if not (options["quiet"] or options["as_json"]):
         console.say_facts([("saved", f"{count} outputs in {name}")])
+
+
+def _refuse_unmet(verification: "Verification", wanted: "Options") -> None:
+    """Raise PortkitError where rungs were asked for by name and could not be checked."""
+    from portkit.verification import Status
+
+    problems = Problems()
+    for result in verification.rungs:
+        if result.rung in wanted.rungs and result.status is Status.NOT_CHECKED:
+            problems.add("--rungs", f"{result.rung} could not be checked: {result.summary}")
+    problems.raise_if_any()
 
 
 def _refuse_missing_torch(verification: "Verification", wanted: "Options") -> None:

@@ -70,7 +70,7 @@ def read_tolerances(options: Mapping[str, Any]) -> "Tolerances":
         atol=options.get("atol"),
         rtol=options.get("rtol"),
         strict_atol=bool(options.get("strict_atol")),
-        because=options.get("because") or "",
+        because=(options.get("because") or "").strip(),
     )
 
 

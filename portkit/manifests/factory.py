@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, simplefilter
 
-from portkit.errors import PortkitError
+from portkit.errors import PortkitError, Problems
 from portkit.tensors import DType, Specs, TensorSpec
 
 if TYPE_CHECKING:
@@ -81,13 +81,30 @@ def factory_specs(text: str) -> Specs:
 
 
 def specs_of(module: "nn.Module", where: str) -> Specs:
-    """Return the headers of a module's state dict; raise PortkitError for dtypes that cannot be."""
+    """Return the headers of a module's state dict; raise PortkitError for what is no tensor."""
+    state = module.state_dict()
+    _refuse_formless(state, where)
     return MappingProxyType(
         {
             name: TensorSpec(name, tuple(tensor.shape), dtype_of(tensor, f"{where}: {name}"))
-            for name, tensor in module.state_dict().items()
+            for name, tensor in state.items()
         }
     )
+
+
+def _refuse_formless(state: "Mapping[str, Any]", where: str) -> None:
+    """Raise PortkitError for extra state, which holds anything, and for lazy parameters."""
+    from torch import Tensor
+    from torch.nn.parameter import is_lazy
+
+    problems = Problems()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            fix = "keep it in buffers, or drop get_extra_state in a subclass"
+            problems.add(where, f"{name} is a {type(value).__name__}: tensors only are moved", fix)
+        elif is_lazy(value):
+            problems.add(where, f"{name} has no shape yet", "run the lazy module in its factory")
+    problems.raise_if_any()
 
 
 def dtype_of(tensor: "Tensor", where: str) -> DType:

@@ -134,8 +134,24 @@ def as_input(module: nn.Module, images: "Array") -> Tensor:
 
 
 def named_outputs(made: Any) -> dict[str, "Array"]:
-    """Return every tensor of a module's answer by its name, as arrays of their own."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in _named(made)}
+    """Return every tensor of a module's answer by its name, as arrays of their own.
+
+    Complex ones get an axis for their real and imaginary parts, narrow floats become float32.
+    Raise PortkitError for two outputs of one name: one of them would never be compared.
+    """
+    outputs: dict[str, Array] = {}
+    for name, tensor in _named(made):
+        if name in outputs:
+            raise PortkitError.at(f"output {name!r}", "is the name of two", "name them apart")
+        outputs[name] = _as_real(tensor.detach()).cpu().numpy().copy()
+    return outputs
+
+
+def _as_real(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        return torch.view_as_real(tensor.resolve_conj())
+    narrow = tensor.is_floating_point() and tensor.dtype.itemsize < 4
+    return tensor.float() if narrow and tensor.dtype is not torch.float16 else tensor
 
 
 def _named(made: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

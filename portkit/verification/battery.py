@@ -119,11 +119,21 @@ def _around(size: Size, *, certain: int) -> Sizes:
     return Sizes(tried, f"images outside {height}–{height + 31} × {width}–{width + 15} px", certain)
 
 
+def sizes_near(size: Size) -> tuple[Size, ...]:
+    """Return sizes that are not square, for nets that are particular: odd, multiples of 32."""
+    height, width = (side + -side % 32 for side in size)
+    return (size[0] + 1, size[1] + 3), (height, width + 32), (height + 32, width)
+
+
 def larger_size(sizes: Sizes) -> Size:
-    """Return a size whose score map is larger than one place for nets of stride 32 and less."""
+    """Return a size whose score map is larger than one place for nets of stride 32 and less.
+
+    One below a multiple of 32, where it can be: then every stride of 2 meets an odd map, and what
+    is done about the rest shows.
+    """
     height = max(size[0] for size in sizes.tried)
     width = max(size[1] for size in sizes.tried)
-    return height + 33, width + 65
+    return height + 32 + -(height + 1) % 32, width + 64 + -(width + 1) % 32
 
 
 def _within(heights: Size, widths: Size) -> tuple[Size, ...]:
@@ -182,8 +192,9 @@ def training_size(source: Endpoint) -> int:
 def make_batches(inputs: Inputs, *, quick: bool) -> tuple[Batch, ...]:
     """Return the battery, what both models answer in float64 first, the real images last.
 
-    In all 9 real inputs and 6 made up, in batches of 1, 2, 3 and 8; `quick` makes do with 5. A
-    thousandfold input reaches what trained weights seldom do: clamps, ReLU6, saturation.
+    In all 9 real inputs and 8 made up, in batches of 1, 2, 3 and 8; `quick` makes do with 5. A
+    thousandfold input reaches what trained weights seldom do: clamps, ReLU6, saturation; a faint
+    one the constants that keep divisions from zero.
     """
     random = np.random.default_rng(_SEED)
     if inputs.features:
@@ -210,10 +221,12 @@ def make_batches(inputs: Inputs, *, quick: bool) -> tuple[Batch, ...]:
         )
     grey = np.full((channels, *odd), 0.5, np.float32)
     mixed = [noise(random, channels, odd), impulse(channels, odd), grey]
+    faint = noise(random, channels, odd) / 1000
     return (
         Batch(f"{called} × 1000", real[1:2] * 1000, extreme=True),
         Batch("1/f noise", pink(random, channels, last)[None]),
         Batch(f"{called} and noise", few),
+        Batch("noise ÷ 1000 and zeros", np.stack([faint, 0 * faint]), extreme=True),
         Batch("noise, impulse, constant", np.stack(mixed)),
         Batch(f"{called}s" if channels != 1 else called, real),
     )

@@ -29,7 +29,7 @@ class Paired:
 def pair_outputs(where: str, sides: tuple[Answers, ...]) -> Iterator[Paired]:
     """Pair what the port and one or two runs of the source answered to one batch.
 
-    Where either side has one output only, it is paired whatever it is called.
+    The only output of both sides is paired whatever it is called; a tuple's are paired in order.
     """
     sides = _renamed(sides)
     names = list(dict.fromkeys(name for side in sides for name in side))
@@ -48,11 +48,14 @@ def pair_outputs(where: str, sides: tuple[Answers, ...]) -> Iterator[Paired]:
 
 
 def _renamed(sides: tuple[Answers, ...]) -> tuple[Answers, ...]:
-    """Call the only output of every side as the source calls it."""
-    if any(len(side) != 1 for side in sides):
+    """Call outputs as the source calls them where one side numbers them only, as tuples do."""
+    counts = {len(side) for side in sides}
+    port, source = sides[0], sides[-1]
+    single = counts == {1}
+    numbered = len(counts) == 1 and any(all(map(str.isdecimal, side)) for side in (port, source))
+    if not (single or (numbered and source.keys() != port.keys())):
         return sides
-    (name,) = sides[-1]
-    return tuple({name: value} for side in sides for value in side.values())
+    return tuple(dict(zip(source, side.values(), strict=True)) for side in sides)
 
 
 def is_averaged(port: "Array", source: "Array") -> bool:

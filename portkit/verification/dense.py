@@ -5,15 +5,17 @@ the port's score map must hold, at every place, what the source's own head answe
 the source's own feature map. Both models run in float64.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from portkit.runners.torch import as_input, named_outputs
 from portkit.verification.battery import Batch
+from portkit.verification.cuts import Cut
 from portkit.verification.forcing import Trace
 from portkit.verification.judging import STRUCTURE, judge
 from portkit.verification.results import Check, Evidence, RungResult, Status, Tolerances, rung_of
@@ -22,14 +24,17 @@ from portkit.verification.running import Pair, RunError
 if TYPE_CHECKING:
     from portkit.formats.protocols import Array
 
-_PASSIVE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Dropout, nn.Identity)
+# What makes one window of a map of any size: windows are taken before it.
+_POOLING = frozenset(
+    ("adaptive_avg_pool2d", "adaptive_max_pool2d", "_adaptive_max_pool2d", "mean", "amax", "sum")
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a source's head begins: after a layer whose answer is a feature map."""
+    """Where a source's head begins: after a call of a function that makes its feature map."""
 
-    after: str
+    after: int  # how many functions of torch the source has called by then
     window: tuple[int, int]  # height and width that one answer is made of
 
 
@@ -41,8 +46,8 @@ def find_head(pair: Pair, trace: Trace) -> Head | None:
     """Return where the source's head begins, where the target has made a convolution of it."""
     source, target = (model.module(torch.float64) for model in (pair.source, pair.target))
     for cut in trace.cuts:
-        ours, theirs = source.get_submodule(cut.enter), target.get_submodule(cut.target)
-        if isinstance(ours, nn.Linear) and isinstance(theirs, nn.Conv2d):
+        theirs = target.get_submodule(cut.target)
+        if _is_slid(cut, pair, torch.float64) and isinstance(theirs, nn.Conv2d):
             rows, columns = theirs.kernel_size
             form = theirs.in_channels, rows, columns
             last = _last_map(source, cut.enter, trace.batch, form)
@@ -50,39 +55,57 @@ def find_head(pair: Pair, trace: Trace) -> Head | None:
     return None
 
 
-def _last_map(source: nn.Module, head: str, batch: Batch, form: tuple[int, int, int]) -> str:
-    """Return the last layer before the head that answers one window's map, `[N, *form]`.
+def _last_map(source: nn.Module, head: str, batch: Batch, form: tuple[int, int, int]) -> int:
+    """Return the last call before the head that makes one window's map, `[N, *form]`; 0 for none.
 
     A head of one place takes maps of any size: it is averaged over places.
     """
-    found: list[str] = []
+    found: list[int] = []
+    pooled: list[Tensor] = []  # and what is made of them alone
 
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, answer: Any) -> None:
-            shape = tuple(answer.shape[1:]) if isinstance(answer, Tensor) else ()
-            if shape == form or (len(shape) == 3 and form == (shape[0], 1, 1)):
-                found.append(name)
-
-        return hook
+    def keep(place: int, name: str, given: Any, made: Tensor) -> Tensor:
+        shape = tuple(made.shape[1:])
+        tensors = [one for one in given if isinstance(one, Tensor)]
+        if name in _POOLING or (len(tensors) == 1 and any(one is tensors[0] for one in pooled)):
+            pooled.append(made)
+        elif shape == form or (len(shape) == 3 and form == (shape[0], 1, 1)):
+            in_place = any(one is made for one in tensors)
+            found.extend([] if in_place else [place])
+        return made
 
     def stop(_module: nn.Module, _inputs: Any) -> None:
         raise _EnoughError
 
-    hooks = [
-        layer.register_forward_hook(keep(name))
-        for name, layer in source.named_modules()
-        if not (any(layer.children()) or isinstance(layer, _PASSIVE))
-    ]
-    hooks.append(source.get_submodule(head).register_forward_pre_hook(stop))
+    hook = source.get_submodule(head).register_forward_pre_hook(stop)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _Calls(keep):
             source(as_input(source, batch.images[:1]))
     except _EnoughError:
         pass
     finally:
-        for hook in hooks:
-            hook.remove()
-    return found[-1] if found else ""
+        hook.remove()
+    return found[-1] if found else 0
+
+
+class _Calls(TorchFunctionMode):
+    """Numbers the functions of torch that a model calls, layers' own too, and sees what they make.
+
+    `see` is given the number, the function's name, its arguments and the tensor, and returns what
+    the model goes on with.
+    """
+
+    def __init__(self, see: Callable[[int, str, Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self._see = see
+        self._count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        made = func(*args, **(kwargs or {}))
+        self._count += 1
+        if not isinstance(made, Tensor):
+            return made
+        return self._see(self._count, getattr(func, "__name__", ""), args, made)
 
 
 def check_dense(
@@ -123,36 +146,57 @@ def answer_windows(
 ) -> "tuple[dict[str, Array], tuple[int, int]]":
     """Run the source on one image, its head on every window of its feature map.
 
-    The windows take the place of that layer's answer; the rest of the model follows as its author
+    The windows take the place of that map; the rest of the model follows as its author
     wrote it, with windows for images.
     """
     source = pair.source.module(torch.float64)
     rows, columns = head.window
     places: list[tuple[int, int]] = []
 
-    def hook(_module: nn.Module, _inputs: Any, features: Tensor) -> Tensor:
-        windows = features.unfold(2, rows, 1).unfold(3, columns, 1)  # [1, C, h, w, rows, columns]
+    def cut(place: int, _name: str, _given: Any, made: Tensor) -> Tensor:
+        if place != head.after:
+            return made
+        windows = made.unfold(2, rows, 1).unfold(3, columns, 1)  # [1, C, h, w, rows, columns]
         places.append((windows.shape[2], windows.shape[3]))
         return windows.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
-    handle = source.get_submodule(head.after).register_forward_hook(hook)
-    try:
-        with torch.inference_mode():
-            made = source(as_input(source, batch.images))
-    finally:
-        handle.remove()
+    with torch.inference_mode(), _Calls(cut):
+        made = source(as_input(source, batch.images))
     pair.source.advance(len(batch.images))
     return named_outputs(made), places[0]
 
 
-def find_map(pair: Pair, batch: Batch) -> bool:
-    """Say whether the port answers with score maps where the source has logits."""
-    ours, theirs = (model.answer(batch, torch.float64) for model in (pair.source, pair.target))
-    return any(
-        theirs[name].ndim == 4 and value.ndim == 2 for name, value in ours.items() if name in theirs
-    )
+def find_map(pair: Pair, trace: Trace, larger: Batch, dtype: torch.dtype = torch.float64) -> bool:
+    """Say whether the port answers with score maps where the source has logits.
+
+    It may drop the axes of a single place, and then shows its map to larger images only.
+    """
+    ours = pair.source.answer(trace.batch, dtype)
+    if _has_map(ours, pair.target.answer(trace.batch, dtype)):
+        return True
+    if not any(_is_slid(cut, pair, dtype) for cut in trace.cuts):
+        return False
+    try:
+        return _has_map(ours, pair.target.answer(larger, dtype))
+    except RunError:
+        return False
+
+
+def _has_map(ours: "Mapping[str, Array]", theirs: "Mapping[str, Array]") -> bool:
+    names = ours.keys() & theirs.keys()
+    return any(theirs[name].ndim == 4 and ours[name].ndim == 2 for name in names)
+
+
+def _is_slid(cut: Cut, pair: Pair, dtype: torch.dtype) -> bool:
+    """Say whether the target has made a convolution of a linear layer."""
+    source, target = (model.module(dtype) for model in (pair.source, pair.target))
+    ours, theirs = source.get_submodule(cut.enter), target.get_submodule(cut.target)
+    return isinstance(ours, nn.Linear) and isinstance(theirs, nn.Conv2d)
 
 
 def not_dense(why: str, *, applies: bool) -> RungResult:
     """Return the rung's result where there is no score map to look into, or no way to."""
-    return RungResult("dense", Status.NOT_CHECKED if applies else Status.NOT_APPLICABLE, why)
+    if not applies:
+        return RungResult("dense", Status.NOT_APPLICABLE, why)
+    left_out = ("the places of the port's score maps: only their mean was compared",)
+    return RungResult("dense", Status.NOT_CHECKED, why, left_out=left_out)

@@ -41,6 +41,8 @@ def farthest(one: Tensor, other: Tensor) -> float:
     """Return max|one - other|, exact for floats that are close; NaN where there is one."""
     if not one.numel():
         return 0.0
+    if one.is_complex():
+        return float((one - other).abs().max())
     if not one.is_floating_point() or one.dtype is not other.dtype:
         one, other = one.double(), other.double()
     return float((one - other).abs_().max())
@@ -49,6 +51,8 @@ def farthest(one: Tensor, other: Tensor) -> float:
 def largest(tensor: Tensor) -> float:
     if not tensor.numel():
         return 0.0
+    if tensor.is_complex():
+        return float(tensor.abs().max())
     low, high = torch.aminmax(tensor.byte() if tensor.dtype is torch.bool else tensor)
     return float(torch.maximum(-low.double(), high.double()))
 

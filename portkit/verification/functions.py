@@ -1,6 +1,6 @@
 """The rungs that run both models, each model built once and fed from one battery."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,8 @@ from portkit.verification.adapting import adapt_inputs
 from portkit.verification.battery import (
     Batch,
     Inputs,
+    Size,
+    Sizes,
     Trial,
     choose_sizes,
     count_forwards,
@@ -22,6 +24,7 @@ from portkit.verification.battery import (
     make_batches,
     make_trials,
     noise,
+    sizes_near,
 )
 from portkit.verification.dense import check_dense, find_head, find_map, not_dense
 from portkit.verification.forcing import Trace, force_source, force_target, record_trace
@@ -61,6 +64,7 @@ class Stage:
     trace: Trace  # the source's run on the last of the exact ones
     gate: float  # in float64, a share of the largest value
     images: Images | None  # for the rungs that look at them
+    left_out: str  # sizes that were not tried
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -74,6 +78,7 @@ class _Fed:
     inputs: Inputs
     batches: tuple[Batch, ...]
     larger: Batch | None
+    left_out: str  # sizes that were not tried
 
     @property
     def exact(self) -> tuple[Batch, ...]:
@@ -84,12 +89,12 @@ def run_rungs(job: Job) -> Iterator[RungResult]:
     """Yield the rungs that run models, as far as they are asked for; raise PortkitError."""
     with _staged(job) as stage:
         for result in _compare_exactly(stage):
-            yield result
+            yield replace(result, left_out=(*result.left_out, stage.left_out))
             if result.status is Status.FAILED:
                 yield _name_culprits(stage)
                 return
         for result in _compare_as_deployed(stage):
-            yield result
+            yield replace(result, left_out=(*result.left_out, stage.left_out))
             if result.status is Status.FAILED:
                 return
 
@@ -122,6 +127,8 @@ def _explaining(job: Job) -> Iterator[None]:
         yield
     except RunError as error:
         fix = "name the size that it takes with --input-size"
+        if isinstance(error.__cause__, PortkitError):  # it ran, and there is no use for its answer
+            fix = error.__cause__.problems[0].fix
         raise PortkitError.at(str(job.source.endpoint), f"cannot run {error}", fix) from error
 
 
@@ -148,6 +155,7 @@ def _set(job: Job) -> Stage:
         trace=trace,
         gate=WITHOUT_EXACT if pair.inexact else gate,
         images=open_images(job, fed.inputs, _count_classes(trace)),
+        left_out=fed.left_out,
     )
 
 
@@ -170,38 +178,69 @@ def _feed(job: Job, pair: Pair) -> _Fed:
     forwards += 3 * count_piped(job, inputs)
     job.progress.start("running models", forwards, "inputs")
     if inputs.features:
-        return _Fed(inputs, make_batches(inputs, quick=quick), None)
+        return _Fed(inputs, make_batches(inputs, quick=quick), None, sizes.left_out)
+    taken, left_out = _try_sizes(pair, sizes, inputs.channels)
     random = np.random.default_rng(1)
-    taken = [
-        size
-        for place, size in enumerate(sizes.tried)
-        if place < sizes.certain
-        or _takes(pair, Batch("noise", noise(random, inputs.channels, size)[None]))
-    ]
     larger = Batch("noise", noise(random, inputs.channels, larger_size(sizes))[None])
-    inputs = replace(inputs, sizes=tuple(taken))
-    return _Fed(inputs, make_batches(inputs, quick=quick), larger)
+    inputs = replace(inputs, sizes=taken)
+    return _Fed(inputs, make_batches(inputs, quick=quick), larger, left_out)
 
 
-def _takes(pair: Pair, batch: Batch) -> bool:
-    """Say whether a size that nobody has promised makes sense: the source runs on it.
+def _try_sizes(pair: Pair, sizes: Sizes, channels: int) -> tuple[tuple[Size, ...], str]:
+    """Return the sizes that make sense, and what that leaves out.
+
+    A model that takes one of them only is tried with others: multiples of its stride, nearer ones.
+    """
+    random = np.random.default_rng(1)
+    refused: dict[str, list[Size]] = {}
+
+    def choose(some: tuple[Size, ...]) -> Iterator[Size]:
+        for size in some:
+            why_not = _why_not(pair, Batch("noise", noise(random, channels, size)[None]))
+            if why_not:
+                refused.setdefault(why_not, []).append(size)
+            else:
+                yield size
+
+    sure = sizes.tried[: sizes.certain]
+    taken = (*sure, *choose(sizes.tried[sizes.certain :]))
+    if taken == sizes.tried:
+        return taken, sizes.left_out
+    if len(taken) == 1:
+        taken = (*taken, *choose(sizes_near(taken[0])))
+    whys = "; ".join(f"{_listed(some)}: {why}" for why, some in refused.items())
+    return taken, f"images of other sizes than {_listed(taken)} px ({whys})"
+
+
+def _listed(sizes: Iterable[Size]) -> str:
+    return ", ".join(f"{height}×{width}" for height, width in sizes)
+
+
+def _why_not(pair: Pair, batch: Batch) -> str:
+    """Say why a size that nobody has promised makes no sense: the source must run on it.
 
     Nor has anybody promised what a score map says of it in place of one answer: that is a question
     for the dense rung.
     """
     try:
-        ours = pair.source.answer(batch, torch.float64)
+        dtype = torch.float64
+        ours = pair.source.answer(batch, dtype)
     except RunError:
-        return False
+        try:
+            dtype = torch.float32
+            ours = pair.source.answer(batch, dtype)
+        except RunError:
+            return "the source does not run on them"
     try:
-        theirs = pair.target.answer(batch, torch.float64)
+        theirs = pair.target.answer(batch, dtype)
     except RunError:
-        return True  # and a failure, when it comes to that
+        return ""  # and a failure, when it comes to that
     names = ours.keys() & theirs.keys()
-    return not any(
+    maps = any(
         ours[name].ndim == 2 and theirs[name].ndim == 4 and theirs[name].shape[2:] != (1, 1)
         for name in names
     )
+    return "the port answers with a score map there" if maps else ""
 
 
 def _try_exact(pair: Pair, batch: Batch) -> Pair:
@@ -229,10 +268,10 @@ def _compare_exactly(stage: Stage) -> Iterator[RungResult]:
 
 def _compare_densely(stage: Stage) -> RungResult:
     pair = stage.pair
+    if stage.larger is None or not find_map(pair, stage.trace, stage.larger, _reference(pair)):
+        return not_dense("the port answers as its source does, not with a map", applies=False)
     if pair.inexact:
         return not_dense(pair.inexact, applies=True)
-    if stage.larger is None or not find_map(pair, stage.trace.batch):
-        return not_dense("the port answers as its source does, not with a map", applies=False)
     head = find_head(pair, stage.trace)
     if head is None:
         why = "no layer of the source answers the feature map that its head is given"
@@ -277,9 +316,10 @@ def _compare_layers(stage: Stage) -> RungResult:
     pair = stage.pair
     if pair.inexact:
         return _name_culprits(stage)
-    own = force_source(pair, stage.trace, torch.float32)
-    gate = stage.job.options.tolerances.rho
-    result = check_layers(own, force_target(pair, stage.trace, torch.float32), gate)
+    found = force_target(pair, stage.trace, torch.float32)
+    met = tuple(cut for cut in stage.trace.cuts if cut.target in found.units)
+    own = force_source(pair, replace(stage.trace, cuts=met), torch.float32)
+    result = check_layers(own, found, stage.job.options.tolerances.rho)
     if result.status is not Status.FAILED:
         return result
     exact = _name_culprits(stage)

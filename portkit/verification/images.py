@@ -99,7 +99,9 @@ def _find_ways(job: Job, inputs: Inputs) -> tuple[Way, ...]:
             what = f"no preprocessing is documented for {height}×{width} px"
             raise PortkitError.at(str(endpoint), what, fix)
         else:
-            ways.append(_as_stated(documented(endpoint, height, inputs.channels), stated.get(side, {})))
+            ways.append(
+                _as_stated(documented(endpoint, height, inputs.channels), stated.get(side, {}))
+            )
     return tuple(ways)
 
 

@@ -58,7 +58,7 @@ def refuse_form(subject: str, got: "Array", want: "Array") -> Check | None:
     elif got.dtype.kind != want.dtype.kind:
         what = f"dtype {got.dtype}, expected {want.dtype}"
     else:
-        for name, array in (("the port", got), ("the source", want)):
+        for name, array in (("the source", want), ("the port", got)):
             wrong = int(np.count_nonzero(~np.isfinite(array)))
             if wrong and not what:
                 what = f"{wrong} of {array.size} values of {name} are not finite"
@@ -103,6 +103,9 @@ def judge_output(subject: str, evidence: Evidence, tolerances: Tolerances) -> Ch
         refused = None if array is None else refuse_form(subject, evidence.port, array)
         if refused:
             return refused
+    if evidence.port.dtype != evidence.source.dtype:
+        what = f"dtype {evidence.port.dtype}, expected {evidence.source.dtype}"
+        return Check(subject, passed=False, what=what)
     numbers = measure(evidence)
     ok, words = _judge_noise(evidence, numbers, tolerances)
     if _asks(tolerances):

@@ -10,7 +10,7 @@ from portkit.porting import Port
 from portkit.progress import SILENT, Progress
 from portkit.verification.bits import check_bits
 from portkit.verification.coverage import check_coverage
-from portkit.verification.jobs import RUNNING, Job, refuse_options, why_not_run
+from portkit.verification.jobs import Job, refuse_options, why_not_run
 from portkit.verification.results import (
     NOT_ASKED,
     RUNGS,
@@ -97,10 +97,7 @@ def _left_out(job: Job, results: list[RungResult]) -> Iterator[str]:
     why_not = why_not_run(job.source.endpoint, job.target.endpoint)
     if why_not:
         yield f"both models' configuration and what they compute: {why_not}"
-    elif done & set(RUNNING):
-        from portkit.verification.battery import choose_sizes
-
-        yield choose_sizes(job.plan, job.source.endpoint, job.options.input_size).left_out
+    yield from dict.fromkeys(words for result in results for words in result.left_out)
     if job.options.data is None:
         yield "decisions and accuracy: no images were given (--data)"
     if job.options.quick and job.running:

@@ -1,7 +1,9 @@
 """The outputs rung: both models as deployed, in float32, on the whole battery of inputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from portkit.verification.battery import Batch, Trial
@@ -9,6 +11,9 @@ from portkit.verification.comparing import is_averaged, pair_outputs
 from portkit.verification.judging import judge, noise_share
 from portkit.verification.results import Check, Evidence, RungResult, Tolerances, rung_of
 from portkit.verification.running import Answers, Pair, RunError, refuse_constant
+
+if TYPE_CHECKING:
+    from portkit.formats.protocols import Array
 
 
 def check_outputs(pair: Pair, trials: tuple[Trial, ...], tolerances: Tolerances) -> RungResult:
@@ -19,7 +24,22 @@ def check_outputs(pair: Pair, trials: tuple[Trial, ...], tolerances: Tolerances)
     refuse_constant([pair.source.answer(batch, torch.float32) for batch in batches], "the source")
     shares = {} if pair.inexact else _noise_shares(pair, batches)
     checks = [check for trial in trials for check in _judge(pair, trial, shares, tolerances)]
+    lost, of = _count_lost(pair, batches)
+    if 2 * lost >= of:
+        what = f"answers {lost} of {of} inputs with NaN or infinity: little is left to compare"
+        checks.append(Check("the source", passed=False, what=what))
     return rung_of("outputs", checks, _sum_up(checks, trials), tuple(_notes(pair, checks, batches)))
+
+
+def _count_lost(pair: Pair, batches: tuple[Batch, ...]) -> tuple[int, int]:
+    """Return for how many inputs the source answers no numbers, and of how many."""
+    lost = 0
+    for batch in batches:
+        dtypes = (torch.float32,) if pair.inexact else (torch.float32, torch.float64)
+        answers = [pair.source.answer(batch, dtype) for dtype in dtypes]
+        kept = _which_are_finite(answers, len(batch.images))
+        lost += int(np.count_nonzero(~kept))
+    return lost, sum(len(batch.images) for batch in batches)
 
 
 def _noise_shares(pair: Pair, batches: tuple[Batch, ...]) -> dict[str, float]:
@@ -44,10 +64,25 @@ def _judge(
     except RunError as error:
         yield Check("target", passed=False, what=f"cannot run {error}")
         return
-    rounded = _rows(pair.source.answer(trial.of, torch.float32), trial)
-    exact = None if pair.inexact else _rows(pair.source.answer(trial.of, torch.float64), trial)
-    sides = (found, rounded) if exact is None else (found, rounded, exact)
-    for paired in pair_outputs(trial.given.shown, sides):
+    dtypes = (torch.float32,) if pair.inexact else (torch.float32, torch.float64)
+    known = [_rows(pair.source.answer(trial.of, dtype), trial) for dtype in dtypes]
+    checks = list(_compare(trial.given, (found, *known), shares, tolerances))
+    if trial.rows and not all(check.passed for check in checks):
+        own = [pair.source.answer(trial.given, dtype) for dtype in dtypes]
+        by_itself = _compare(trial.given, (own[0], *known), shares, tolerances)
+        if not all(check.passed for check in by_itself):  # it answers a batch, not its inputs
+            checks = list(_compare(trial.given, (found, *own), shares, tolerances))
+    yield from checks
+
+
+def _compare(
+    given: Batch, sides: tuple[Answers, ...], shares: dict[str, float], tolerances: Tolerances
+) -> Iterator[Check]:
+    """Compare the port's answers with the source's, where those are numbers."""
+    kept = _which_are_finite(sides[1:], len(given.images))
+    if not kept.any():
+        return
+    for paired in pair_outputs(given.shown, _finite(sides, kept)):
         if paired.values:
             port, source, *rest = paired.values
             share = shares.get(paired.name, 0.0)
@@ -55,6 +90,29 @@ def _judge(
             yield judge(paired.subject, evidence, tolerances)
         else:
             yield paired.refusal
+
+
+def _which_are_finite(answers: Iterable[Answers], count: int) -> "Array":
+    """Say for which of so many inputs all that was answered is finite, `[N]` bool."""
+    kept = np.ones(count, bool)
+    for value in (value for one in answers for value in one.values()):
+        if value.ndim and len(value) == count and value.dtype.kind == "f":
+            kept &= np.isfinite(value).reshape(count, -1).all(axis=1)
+    return kept
+
+
+def _finite(sides: tuple[Answers, ...], kept: "Array") -> tuple[Answers, ...]:
+    """Return the answers to the inputs that are kept."""
+    if kept.all():
+        return sides
+    count = len(kept)
+    return tuple(
+        {
+            name: value[kept] if value.ndim and len(value) == count else value
+            for name, value in side.items()
+        }
+        for side in sides
+    )
 
 
 def _rows(answers: Answers, trial: Trial) -> Answers:
@@ -99,6 +157,9 @@ def _notes(pair: Pair, checks: list[Check], batches: tuple[Batch, ...]) -> Itera
         if not worst.passed and worst.numbers.get("rho", 0.0) > Tolerances().rho:
             yield _suggest(worst.numbers["rho"])
         yield from _remarks(judged)
+    lost, of = _count_lost(pair, batches)
+    if lost:
+        yield f"{lost} of {of} inputs are left out: the source answers NaN or infinity to them"
     averaged = _averaged(pair, batches[0])
     if averaged:
         yield averaged

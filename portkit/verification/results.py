@@ -101,6 +101,7 @@ class RungResult:
     notes: tuple[str, ...] = ()
     flips: tuple[FlippedImage, ...] = ()
     seconds: float = 0.0
+    left_out: tuple[str, ...] = ()  # what it is no evidence for
 
     @property
     def failed(self) -> tuple[Check, ...]:

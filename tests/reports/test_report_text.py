@@ -21,7 +21,7 @@ def printed(verification, width=110):
 
 def bars(lines):
     """Return the rows below the bars' heading, by layer."""
-    at = next(at for at, line in enumerate(lines) if line.startswith("ρ by layer"))
+    at = next(at for at, line in enumerate(lines) if " by layer, " in line)
     found = {}
     for line in lines[at + 1 :]:
         if "│" not in line:
