@@ -71,6 +71,16 @@ def test_more_classes_than_answers_name_the_classes(tmp_path):
     )
 
 
+def test_numbered_classes_that_are_too_many_are_counted(tmp_path):
+    save_images(tmp_path, {f"{n}/x.png": n for n in range(12)})
+    assert complaint(tmp_path, 10).endswith("\n  fix: remove 10, 11")
+
+
+def test_digits_that_make_no_number_are_text(tmp_path):
+    save_images(tmp_path, {f"{n}/x.png": 1 for n in ("1", "²")})
+    assert found_in(tmp_path, 2).notes == ()
+
+
 UNKNOWN = (
     "the model has 1000 answers, which is which is not known "
     "(a classes.txt with all classes in order, one a line, would say it)"
@@ -181,6 +191,16 @@ IMAGES = np.zeros((2, 4, 6, 3), np.uint8)
         ({"images": IMAGES[:0]}, "images are [0, 4, 6, 3]: there are none"),
         ({"images": IMAGES, "labels": [1]}, "labels are [1], images [2, 4, 6, 3]"),
         ({"images": IMAGES, "labels": [0.5, 1]}, "labels are float64, whole numbers are needed"),
+        *(
+            (
+                {"images": IMAGES, "classes": np.full(shape, 3)},
+                (
+                    f"classes are {list(shape)}, a list of names is needed\n"
+                    "  fix: store one name for each label, in their order"
+                ),
+            )
+            for shape in ((), (2, 2))
+        ),
         (
             {"images": IMAGES, "ids": ["p", "p"]},
             "has several images under one id\n  fix: give each its own",

@@ -144,7 +144,7 @@ def _open_classes(
         return Dataset(ids, None, (), decode, words, (f"labels are left out: {why_not}",))
     if outputs and len(names) > outputs:
         what = f"has {len(names)} class folders, the model has {outputs} answers"
-        raise PortkitError.at(folder, what, f"remove {_few(names[outputs:])}")
+        raise PortkitError.at(folder, what, f"remove {_few(_as_counted(names)[outputs:])}")
     places = {name: place for place, name in enumerate(classes)}
     labels = tuple(places[name] for name in names for _ in by_class[name])
     return Dataset(ids, labels, classes, decode, words, _order_notes(classes, listed))
@@ -157,11 +157,15 @@ def _unknown_order(count: int, what: str, outputs: int) -> str:
     )
 
 
+def _as_counted(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names in the order of their numbers, as they are where some are no numbers."""
+    numbered = all(name.isdecimal() for name in names)
+    return tuple(sorted(names, key=int)) if numbered else names
+
+
 def _order_notes(classes: tuple[str, ...], listed: tuple[str, ...]) -> tuple[str, ...]:
     """Say so where folders that are numbered stand in another order than their numbers."""
-    if listed or not all(name.isdigit() for name in classes):
-        return ()
-    if list(classes) == sorted(classes, key=int):
+    if listed or _as_counted(classes) == classes:
         return ()
     shown = ", ".join(classes[:_SHOWN])
     return (f"class folders are sorted as text, as torchvision's ImageFolder does: {shown}, …",)
@@ -211,6 +215,10 @@ def _refuse_arrays(path: Path, arrays: "dict[str, Array]") -> None:
         found = arrays.get(name)
         if found is not None and found.shape != images.shape[:1]:
             problems.add(path, f"{name} are {list(found.shape)}, images {list(images.shape)}")
+    classes = arrays.get("classes")
+    if classes is not None and classes.ndim != 1:
+        what = f"classes are {list(classes.shape)}, a list of names is needed"
+        problems.add(path, what, "store one name for each label, in their order")
     labels = arrays.get("labels")
     if labels is not None and labels.dtype.kind not in "iu":
         problems.add(path, f"labels are {labels.dtype}, whole numbers are needed")
