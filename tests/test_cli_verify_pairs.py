@@ -285,6 +285,19 @@ def test_pooling_after_a_head_hides_no_fault(run, nets):
     assert ran.code == 1
 
 
+def test_a_rung_that_is_asked_for_by_name_and_cannot_be_checked_is_no_proof(run, nets):
+    from PIL import Image
+
+    pixels = np.random.default_rng(1).integers(0, 255, (2, 30, 40, 3), np.uint8)
+    for place, image in enumerate(pixels):
+        Image.fromarray(image).save(f"image{place}.png")
+    words = ("verify", f"{nets}:new", "--against", f"{nets}:old", "--input-size", "24")
+    ran = run(*words, "--data", ".", "--rungs", "structure,accuracy")
+    assert ran.code == 2
+    assert "--rungs: accuracy could not be checked: " in ran.err
+    assert run(*words, "--data", ".", "--rungs", "structure,decisions").code == 0
+
+
 def test_nothing_dearer_is_run_after_a_failure(run, nets):
     ran = run(
         "verify", f"{nets}:late", "--against", f"{nets}:old", "--input-size", "24,20", "--json"

@@ -254,6 +254,10 @@ def test_xavier_counts_both_fans():
 def test_constants_keep_the_dtype():
     (ones,) = Fill("ones").bind_to(TensorSpec("n", (), DType.I64)).apply(())
     assert (ones.dtype, ones.shape, int(ones)) == (np.int64, (), 1)
+    narrow = TensorSpec("n", (2, 3), DType.F8_E4M3)
+    with pytest.raises(OpError, match="ones has no bits in F8_E4M3 here: use zeros"):
+        parse_fill("ones").bind_to(narrow)
+    assert not parse_fill("zeros").bind_to(narrow).apply(())[0].any()
     with pytest.raises(OpError, match="normal makes floats, n I64\\[\\] holds none"):
         Fill("normal").bind_to(TensorSpec("n", (), DType.I64))
     with pytest.raises(OpError, match="xavier_uniform needs a fan-in, b F32\\[3\\] has none"):

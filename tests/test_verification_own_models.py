@@ -275,6 +275,43 @@ def test_sizes_that_are_not_tried_are_said(verified):
     )
 
 
+WAYS = """
+import numpy as np
+from PIL import Image
+
+def usual(image):
+    scale = 37 / min(image.shape[:2])
+    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+    made = np.asarray(Image.fromarray(image).resize(size, Image.BILINEAR), np.float32) / 255
+    top, left = ((side - 32) // 2 for side in made.shape[:2])
+    crop = made[top:top + 32, left:left + 32]
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return ((crop - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1).copy()
+
+def mirrored(image):
+    return usual(image)[:, :, ::-1].copy()
+
+def blue_first(image):
+    return usual(image[:, :, ::-1].copy())
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "cause"), [("mirrored", "mirrored"), ("blue_first", "channels_reversed")]
+)
+def test_slips_between_preprocessings_of_ones_own_are_named(folder, monkeypatch, way, cause):
+    for name, text in (("ownways_nets", NETS), ("ownways_copy", NETS), ("ownways", WAYS)):
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    ways = ("python:ownways:usual", f"python:ownways:{way}")
+    options = Options(input_size=(32, 32), rungs=("pipeline",), preprocess=ways)
+    found = portkit.verify(
+        "python:ownways_copy:net", against="python:ownways_nets:net", options=options
+    )
+    causes = {check.diagnosis.cause for check in found.rungs[0].failed if check.diagnosis}
+    assert causes == {cause}
+
+
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [

@@ -46,6 +46,8 @@ class Fill:
         """Return this op for one target tensor; raise OpError where the scheme has no meaning."""
         if self.scheme not in CONSTANTS and not spec.dtype.is_float:
             raise OpError(f"{self.scheme} makes floats, {spec} holds none")
+        if self.scheme != "zeros" and spec.dtype.name.startswith("F8"):
+            raise OpError(f"{self.scheme} has no bits in {spec.dtype} here: use zeros")
         if self.scheme.startswith(("kaiming", "xavier")) and len(spec.shape) < 2:
             raise OpError(f"{self.scheme} needs a fan-in, {spec} has none: use zeros or normal")
         return replace(self, spec=spec)

@@ -87,11 +87,11 @@ class _Fed:
 
 def run_rungs(job: Job) -> Iterator[RungResult]:
     """Yield the rungs that run models, as far as they are asked for; raise PortkitError."""
-    with _staged(job) as stage:
+    with open_stage(job) as stage:
         for result in _compare_exactly(stage):
             yield replace(result, left_out=(*result.left_out, stage.left_out))
             if result.status is Status.FAILED:
-                yield _name_culprits(stage)
+                yield blame_layers(stage)
                 return
         for result in _compare_as_deployed(stage):
             yield replace(result, left_out=(*result.left_out, stage.left_out))
@@ -102,15 +102,15 @@ def run_rungs(job: Job) -> Iterator[RungResult]:
 def name_culprits(job: Job) -> Iterator[RungResult]:
     """Yield the layers rung alone, where an earlier rung has failed."""
     try:
-        with _staged(job) as stage:
-            yield _name_culprits(stage)
+        with open_stage(job) as stage:
+            yield blame_layers(stage)
     except PortkitError as error:
         why_not = f"the models cannot be compared: {error.problems[0].what}"
         yield RungResult("layers", Status.NOT_CHECKED, why_not)
 
 
 @contextmanager
-def _staged(job: Job) -> Iterator[Stage]:
+def open_stage(job: Job) -> Iterator[Stage]:
     """Build what is needed, and turn a source that cannot be run into a complaint."""
     refuse_device(job.options.device)
     with ExitStack() as stack:
@@ -282,7 +282,7 @@ def _compare_densely(stage: Stage) -> RungResult:
         return not_dense(f"the source's head cannot be run on windows: {error}", applies=True)
 
 
-def _name_culprits(stage: Stage) -> RungResult:
+def blame_layers(stage: Stage) -> RungResult:
     """Judge every layer by itself, without rounding where that can be."""
     pair = stage.pair
     rounding = pair.source.casts or pair.target.casts
@@ -303,7 +303,7 @@ def _compare_as_deployed(stage: Stage) -> Iterator[RungResult]:
     if piped is not None and not pair.inexact:
         pair.source.answer(piped, torch.float64)
     if "layers" in stage.wanted:
-        yield _compare_layers(stage)
+        yield compare_layers(stage)
     if "outputs" in stage.wanted:
         yield check_outputs(pair, stage.trials, options.tolerances)
     if stage.images is not None:
@@ -311,16 +311,16 @@ def _compare_as_deployed(stage: Stage) -> Iterator[RungResult]:
         yield from compare_on_images(stage.job, pair, stage.images, answered)
 
 
-def _compare_layers(stage: Stage) -> RungResult:
+def compare_layers(stage: Stage) -> RungResult:
     """Judge every layer in float32, and say of what differs only there that rounding does it."""
     pair = stage.pair
     if pair.inexact:
-        return _name_culprits(stage)
+        return blame_layers(stage)
     found = force_target(pair, stage.trace, torch.float32)
     met = tuple(cut for cut in stage.trace.cuts if cut.target in found.units)
     own = force_source(pair, replace(stage.trace, cuts=met), torch.float32)
     result = check_layers(own, found, stage.job.options.tolerances.rho)
     if result.status is not Status.FAILED:
         return result
-    exact = _name_culprits(stage)
+    exact = blame_layers(stage)
     return exact if exact.status is Status.FAILED else blame_precision(result)

@@ -42,6 +42,9 @@ class Images:
     dataset: Dataset | None = None
     sample: Sample | None = None
     why_not: str = ""
+    usual: Preprocessing | None = (
+        None  # the source's documented one: slips are looked for around it
+    )
 
     @property
     def batch(self) -> Batch | None:
@@ -68,13 +71,13 @@ def open_images(job: Job, inputs: Inputs, outputs: int) -> Images | None:
         if asked:
             raise
         return Images(why_not=error.problems[0].what)
-    data = job.options.data
+    data, usual = job.options.data, _find_usual(job, inputs)
     if data is None:
-        return Images(ways, _shipped(inputs.channels))
+        return Images(ways, _shipped(inputs.channels), usual=usual)
     dataset = open_data(data, inputs.channels, outputs)
     sample = draw(dataset.ids, dataset.labels, data)
     piped = tuple(dataset.decode(index) for index in sample.indices[:_PIPED])
-    return Images(ways, piped, dataset, sample)
+    return Images(ways, piped, dataset, sample, usual=usual)
 
 
 def count_piped(job: Job, inputs: Inputs) -> int:
@@ -103,6 +106,16 @@ def _find_ways(job: Job, inputs: Inputs) -> tuple[Way, ...]:
                 _as_stated(documented(endpoint, height, inputs.channels), stated.get(side, {}))
             )
     return tuple(ways)
+
+
+def _find_usual(job: Job, inputs: Inputs) -> Preprocessing | None:
+    height, width = inputs.sizes[0]
+    if height != width:
+        return None
+    try:
+        return documented(job.source.endpoint, height, inputs.channels)
+    except PortkitError:
+        return None
 
 
 def _as_stated(way: Preprocessing, stated: Mapping[str, Any]) -> Preprocessing:
@@ -161,7 +174,7 @@ def _pipe(job: Job, pair: Pair, images: Images, share: float) -> RungResult:
         share=share,
         adapt=adapt_inputs(job.plan.facts),
     )
-    return check_pipeline(images.piped, lines, tolerances=job.options.tolerances)
+    return check_pipeline(images.piped, lines, images.usual, job.options.tolerances)
 
 
 def _complaining(run: "Callable[[Array], Array]") -> "Callable[[Array], Array]":

@@ -1,7 +1,7 @@
 """The pipeline rung: from an image's pixels, through each side's preprocessing, to its logits."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +79,7 @@ def check_pipeline(
     alike = all(check.passed for check in checks)
     logits = _compare_logits(lines, (wanted, given), tolerances or Tolerances())
     if alike and not logits.passed and how is not None:
-        logits = _with(logits, _explain_logits(images, wanted, lines, how))
+        logits = replace(logits, diagnosis=_explain_logits(images, wanted, lines, how))
     checks.append(logits)
     return rung_of("pipeline", checks, _sum_up(checks, len(images)), notes)
 
@@ -153,10 +153,6 @@ def _variants(cause: str, cases: list[Case]) -> "Iterator[tuple[Array, str]]":
         words, made = several[0][0], [one[1] for one in several]
         if len({one.shape for one in made}) == 1:
             yield np.ascontiguousarray(np.stack(made), np.float32), words
-
-
-def _with(check: Check, diagnosis: Diagnosis | None) -> Check:
-    return Check(check.subject, check.passed, check.what, check.numbers, diagnosis)
 
 
 def _notes(lines: Pipelines) -> Iterator[str]:

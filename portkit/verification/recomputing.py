@@ -148,12 +148,11 @@ def _rounded(dtype: DType, exact: "Array") -> "Array":
 
 
 def _fill(op: Fill, arrays: "Arrays") -> "Arrays":
-    if op.scheme not in CONSTANTS or op.spec is None or op.spec.dtype is DType.BF16:
+    if op.scheme not in CONSTANTS or op.spec is None:
         return op.apply(arrays)
-    value = 1 if op.scheme == "ones" else 0
-    filled = np.empty(op.spec.shape, op.spec.dtype.carrier)
-    filled[...] = value
-    return (filled,)
+    value = np.full(op.spec.shape, 1.0 if op.scheme == "ones" else 0.0)
+    narrow = op.spec.dtype is DType.BF16
+    return (_rounded(DType.BF16, value) if narrow else value.astype(op.spec.dtype.carrier),)
 
 
 def _pad(op: Pad, arrays: "Arrays") -> "Arrays":

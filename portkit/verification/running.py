@@ -97,10 +97,6 @@ class Model:
         if self._module is not None:
             self.module(torch.float32)
 
-    def let_go(self) -> None:
-        """Free the weights; what was answered stays."""
-        self._module = None
-
 
 def _is_signal(code: object) -> bool:
     """Say whether an exit was asked for from outside, as the command line's handler does it."""

@@ -23,7 +23,7 @@ from portkit.verification.faults import (
     is_harmless,
     share,
 )
-from portkit.verification.functions import Stage, _compare_layers, _name_culprits, _staged
+from portkit.verification.functions import Stage, blame_layers, compare_layers, open_stage
 from portkit.verification.jobs import Job
 from portkit.verification.ladder import verify_job
 from portkit.verification.outputs import check_outputs
@@ -88,7 +88,7 @@ def self_test(job: Job, seeds: tuple[int, ...] = (0,)) -> SelfTest:
     if not untouched.passed:
         return SelfTest(untouched, (), ())
     trials: list[Trial] = []
-    with _staged(quick) as stage:
+    with open_stage(quick) as stage:
         bench = Bench(stage)
         for entry in FAULTS:
             for seed in seeds:
@@ -162,7 +162,7 @@ class Bench:
         elif self.is_small:
             stage = replace(self.stage, pair=self.pair(entry, seed))
             at_run_time = "structure" not in entry.seen_by
-            result = _compare_layers(stage) if at_run_time else _name_culprits(stage)
+            result = compare_layers(stage) if at_run_time else blame_layers(stage)
         else:
             return
         yield from (check.diagnosis.cause for check in result.failed if check.diagnosis)
